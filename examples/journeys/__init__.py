@@ -1,0 +1,1 @@
+"""Journeys: an interview transcript becomes a user journey, drawn as a map."""

@@ -1,0 +1,51 @@
+"""Outlast: AI jobs that outlast the request.
+
+from outlast import Outlast, Context
+
+app = Outlast()
+
+@app.handler
+async def greet(ctx: Context, name: str) -> str:
+    return f"Hello {name}"
+"""
+
+from outlast.app import Outlast
+from outlast.context import Context
+from outlast.errors import (
+    ConfigurationError,
+    Fail,
+    IdempotencyKeyReused,
+    InvalidRequest,
+    JobConflict,
+    JobNotFound,
+    OutlastError,
+    Retry,
+    SignalTimeout,
+    StoreError,
+    StoreUnavailable,
+    WaitTimeout,
+)
+from outlast.job import Event, Job, Status, Step
+from outlast.stores import open_store
+
+__all__ = [
+    "ConfigurationError",
+    "Context",
+    "Event",
+    "Fail",
+    "IdempotencyKeyReused",
+    "InvalidRequest",
+    "Job",
+    "JobConflict",
+    "JobNotFound",
+    "Outlast",
+    "OutlastError",
+    "Retry",
+    "SignalTimeout",
+    "Status",
+    "Step",
+    "StoreError",
+    "StoreUnavailable",
+    "WaitTimeout",
+    "open_store",
+]

@@ -1,0 +1,264 @@
+"""Outlast: register handlers, submit jobs, ask for them, follow them; brings the parts together."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from difflib import get_close_matches
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
+
+from outlast.attempt import Runtime
+from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
+from outlast.follow import Hub
+from outlast.handler import Duration, Function, Handler, Options, settings_of
+from outlast.job import Job, Priority
+from outlast.observe import Observe
+from outlast.policy import Limits, seconds
+from outlast.stores import open_store
+from outlast.stores.base import LEASE, Store
+from outlast.stores.batching import Batched
+from outlast.submission import prepare
+from outlast.sweep import Sweeper, sweep
+from outlast.verbs import Opened, Verbs, new_id
+from outlast.worker import Worker
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+DEFAULT_STORE = "sqlite:///outlast.db"
+
+
+class Outlast(Verbs):
+    """The app: holds the handlers, and is connected to one store.
+
+    Parameters
+    ----------
+    store: a URL, or a store; None: `OUTLAST_STORE`, else `sqlite:///outlast.db`.
+    concurrency: how many jobs a worker of this app runs at once.
+    grace: seconds that steps in flight have to end when a worker stops.
+    lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
+    limits: the caps; see `Limits`.
+
+    It connects at first use. `async with app`, or `app.lifespan` in a web app, makes sure that it lets go at the end.
+    """
+
+    def __init__(
+        self,
+        store: str | Store | None = None,
+        *,
+        concurrency: int = 10,
+        grace: Duration = 10.0,
+        lease: Duration = LEASE,
+        limits: Limits | None = None,
+    ) -> None:
+        super().__init__(limits or Limits())
+        self.store = store
+        self.concurrency = concurrency
+        self.grace = seconds(grace)
+        self.lease = seconds(lease)
+        self.observe = Observe()
+        self._opened: Opened | None = None
+        self._opening: asyncio.Lock | None = None
+
+    # -- handlers ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def handler(self, fn: Function[P, T], /) -> Handler[P, T]: ...
+
+    @overload
+    def handler(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        timeout: Duration | None = 900.0,
+        retries: int = 3,
+        backoff: Duration | tuple[Duration, Duration] = (2.0, 300.0),
+        priority: Priority = "normal",
+        deadline: Duration | None = None,
+        keep: Duration = "7d",
+        steps: Sequence[str] = (),
+        max_payload: int | str | None = None,
+    ) -> Callable[[Function[P, T]], Handler[P, T]]: ...
+
+    def handler(self, fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
+        """Register an `async def` function as the handler of a type of jobs; bare, or with settings.
+
+        Parameters
+        ----------
+        name: the type; by default the function's name. Letters, digits and `._:-`, at most 128.
+        timeout: running time of one attempt, parked time apart; None: no limit.
+        retries: tries after the first.
+        backoff: the pause before the first retry, doubled each time, or a pair of that and the longest pause.
+        priority: of jobs that do not ask for another.
+        deadline: from submit to end.
+        keep: how long an ended job stays.
+        steps: names of steps to come, shown as pending.
+        max_payload: bytes, or text such as `8 MiB`, where the app's cap does not fit.
+
+        Raises ConfigurationError if the name is taken or the function cannot be a handler.
+        """
+        if fn is not None:
+            return self._register(fn, {})
+        return lambda function: self._register(function, settings)
+
+    def _register(self, fn: Callable[..., Any], settings: dict[str, Any]) -> Handler[Any, Any]:
+        handler = Handler(fn, settings_of(fn, settings, self.limits), self._submit_payload)
+        if handler.name in self.handlers:
+            raise ConfigurationError(f"handler {handler.name!r} is registered twice; give one of them another name")
+        self.handlers[handler.name] = handler
+        return handler
+
+    # -- submit -----------------------------------------------------------------------------------------------------
+
+    async def submit(self, type: str, payload: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Job[Any]:
+        """Store a job of a type by name; see `Handler.submit`.
+
+        Raises InvalidRequest with code `unknown_type` if there is no such handler.
+        """
+        handler = self._handler(type)
+        return await self._submit_payload(handler, handler.encode(payload or {}), options)
+
+    async def submit_json(self, type: str, payload_json: str, **options: Unpack[Options]) -> tuple[Job[Any], bool]:
+        """Store a job whose payload is JSON text from outside, kept as it is.
+
+        Result: the job, and whether it is new (False: the idempotency key had made it before).
+        """
+        handler = self._handler(type)
+        handler.check(payload_json)
+        return await self._insert(handler, payload_json, options)
+
+    async def _submit_payload(self, handler: Handler[Any, Any], payload_json: str, options: Options) -> Job[Any]:
+        job, _ = await self._insert(handler, payload_json, options)
+        return job
+
+    async def _insert(self, handler: Handler[Any, Any], payload_json: str, options: Options) -> tuple[Job[Any], bool]:
+        runtime = await self._runtime()
+        now = runtime.store.now()
+        new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now)
+        job = await runtime.one.insert(new)
+        if job.id != new.job.id and job.fingerprint != new.job.fingerprint:
+            raise IdempotencyKeyReused(job.id)
+        self.observe("job.submitted", job_id=job.id, type=job.type)
+        return job, job.id == new.job.id
+
+    def _handler(self, type: str) -> Handler[Any, Any]:
+        handler = self.handlers.get(type)
+        if handler is None:
+            near = get_close_matches(type, self.handlers, n=10) or sorted(self.handlers)[:10]
+            detail = f"no handler is registered for {type[:64]!r}; known are {', '.join(near) or 'none'}"
+            raise InvalidRequest(detail, code="unknown_type", errors=[{"pointer": "/type", "detail": detail}])
+        return handler
+
+    async def sweep(self) -> int:
+        """Move all that is due now; answers how many jobs were moved or removed."""
+        return await sweep((await self._runtime()).store, self.observe)
+
+    # -- connect, run -----------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> "Outlast":
+        await self._open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    @property
+    def stopping(self) -> bool:
+        """True once the app lets go: streams end, nothing is claimed any more."""
+        return self._opened is not None and self._opened.stopping.is_set()
+
+    async def stop(self) -> None:
+        """End every stream and wait soon; what runs is handed back by whoever runs it."""
+        if self._opened is not None and not self._opened.stopping.is_set():
+            self._opened.stopping.set()
+            await self._opened.runtime.hub.stop()
+
+    async def close(self) -> None:
+        """Let go of the store. The app may be opened again."""
+        await self.stop()
+        if self._opened is not None:
+            opened, self._opened = self._opened, None
+            await opened.store.close()
+
+    @asynccontextmanager
+    async def lifespan(self, host: object = None, *, worker: bool = True) -> AsyncIterator[None]:
+        """For a web app: connected, and with a worker in its process unless `worker=False`."""
+        async with self, self.working() if worker else self.sweeping():
+            yield
+
+    @asynccontextmanager
+    async def working(self, *, burst: bool = False) -> AsyncIterator[Worker]:
+        """A worker, and a sweeper beside it, for as long as the block lasts."""
+        opened = await self._open()
+        worker = Worker(
+            opened.runtime,
+            self.handlers,
+            opened.sweeper,
+            slots=self.concurrency,
+            lease=self.lease,
+            burst=burst,
+        )
+        async with self.sweeping():
+            task = asyncio.create_task(worker.run(), name="outlast worker")
+            task.add_done_callback(lambda _: worker.ended.set())
+            try:
+                yield worker
+            finally:
+                worker.stop()
+                await task
+
+    @asynccontextmanager
+    async def sweeping(self) -> AsyncIterator[None]:
+        """A sweeper alone, for a process that serves and does not work."""
+        opened = await self._open()
+        task = asyncio.create_task(opened.sweeper.run(), name="outlast sweeper")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.wait({task})
+
+    async def _open(self) -> Opened:
+        if self._opened is None:
+            self._opening = self._opening or asyncio.Lock()
+            async with self._opening:
+                self._opened = self._opened or await self._connect()
+            self._opening = None
+        return self._opened
+
+    async def _connect(self) -> Opened:
+        chosen = self.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE
+        store = open_store(chosen) if isinstance(chosen, str) else chosen
+        await store.open()
+        about = store.describe()
+        self.observe(
+            "store.opened",
+            url=about.url,
+            engine=about.engine,
+            version=about.version,
+            durability=about.durability,
+        )
+        for warning in about.warnings:
+            self.observe("store.warning", warning=warning)
+        hub = Hub(store)
+        hub.start()
+        runtime = Runtime(store, Batched(store), hub, self.observe, self.limits, self.grace)
+        return Opened(store, runtime, Sweeper(store, self.observe), asyncio.Event())
+
+    # -- serve: the one door upward ---------------------------------------------------------------------------------
+
+    def mount(self, host: Any, path: str = "/jobs", *, authenticate: Any = None) -> None:
+        """Put the whole HTTP surface under a path of a Starlette or FastAPI app; answers the path itself too.
+
+        `authenticate(request)` returns an owner or a Principal, or None for nobody; None: the keys of `OUTLAST_KEYS`.
+        """
+        from outlast import web
+
+        web.mount(self, host, path, authenticate)
+
+    def asgi(self, *, authenticate: Any = None) -> Any:
+        """The HTTP surface as an ASGI app, to be mounted at `/jobs` by any other host."""
+        from outlast import web
+
+        return web.asgi(self, authenticate)

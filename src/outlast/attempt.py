@@ -1,0 +1,336 @@
+"""Run one slice: call the handler, judge what became of it, apply the move. The same for pull and push.
+
+claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ store
+                │
+                └─ meanwhile: wishes, the time limit, parking, a deploy, a lost lease
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from random import random
+from typing import Any, Literal
+
+from outlast import lifecycle
+from outlast.codec import Codec
+from outlast.context import Context
+from outlast.errors import (
+    Fail,
+    InvalidRequest,
+    LimitExceeded,
+    NotJson,
+    Retry,
+    SignalTimeout,
+    StoreError,
+    StoreUnavailable,
+)
+from outlast.follow import Hub
+from outlast.handler import Handler
+from outlast.job import Change, Job, JobError, Status, Waiting
+from outlast.observe import Observe
+from outlast.policy import Limits
+from outlast.recorder import Recorder
+from outlast.stores.base import Store
+from outlast.stores.batching import Batched
+
+UNWIND = 10.0
+"""Seconds a cancelled handler has to unwind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Returned:
+    """The handler returned; its result as JSON text."""
+
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """The attempt failed; `after` is when the handler wants to be tried again, in seconds."""
+
+    error: JobError
+    after: float | None = None
+    cause: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """The handler waits for something that may take long."""
+
+    waiting: Waiting
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """The worker goes, or the slice's time is over; the job goes on elsewhere."""
+
+    reason: Literal["yield", "deploy"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """Somebody asked for it, and the handler has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The lease is no longer this attempt's; nothing may be written."""
+
+
+Outcome = Returned | Raised | Parked | HandedBack | Cancelled | Lost
+
+
+def judge(job: Job[Any], outcome: Outcome, now: float, chance: float) -> Change:
+    """The move that an outcome makes of a job; `chance` is uniform in [0, 1)."""
+    match outcome:
+        case Returned(result):
+            return lifecycle.complete(job, result, now)
+        case Raised(error, after):
+            return lifecycle.raised(job, error, now, chance=chance, after=after)
+        case Parked(waiting):
+            return lifecycle.park(job, waiting, now)
+        case HandedBack(reason):
+            return lifecycle.hand_back(job, reason, now)
+        case Cancelled():
+            return lifecycle.cancelled(job, now)
+        case Lost():
+            raise AssertionError("a lost lease makes no move")
+
+
+@dataclass(slots=True)
+class Runtime:
+    """What all attempts of a process share."""
+
+    store: Store
+    one: Batched
+    hub: Hub
+    observe: Observe
+    limits: Limits
+    grace: float
+    state: Any = None
+
+
+class Attempt:
+    """One slice of one claimed job."""
+
+    def __init__(self, job: Job[Any], handler: Handler[Any, Any], runtime: Runtime) -> None:
+        self.job = job
+        self._handler = handler
+        self._runtime = runtime
+        self._store = runtime.store
+        self._stirred = asyncio.Event()
+        self._turned = False
+        self._leave_by: float | None = None
+        self._recorder = Recorder(job, runtime.store, runtime.one.apply, runtime.limits, self._stirred.set)
+        self._until, self._limit = _time_limit(job)
+        self._context: Context | None = None
+        self.unwinding: asyncio.Task[None] | None = None
+        """A handler that is being cancelled although its slice is over; it holds no slot."""
+
+    async def run(self) -> None:
+        """Call the handler and make the move it leads to. Raises StoreError only if nothing could be started."""
+        self._observe("attempt.started")
+        with ExitStack() as stack:
+            stack.enter_context(self._runtime.hub.holding(self.job.id, self.turned))
+            outcome, task = await self._call()
+            change = await self._settle(outcome)
+            self._tell(outcome, change)
+            if task is not None and not task.done():
+                self.unwinding = asyncio.create_task(self._unwind(task))
+
+    def hand_back(self) -> None:
+        """The worker goes: let the steps in flight end, within its grace, and give the job back."""
+        self._leave_by = self._store.now() + self._runtime.grace
+        if self._context is not None:
+            self._context.end_soon()
+        self._stirred.set()
+
+    def turned(self) -> None:
+        """Others left something on the job: look before anything else is done."""
+        self._turned = True
+        self._stirred.set()
+
+    def lose(self) -> None:
+        """The lease could not be renewed: somebody else has the job, or soon may."""
+        self._recorder.lose(StoreUnavailable("the lease could not be renewed in time"))
+
+    # -- the call ---------------------------------------------------------------------------------------------------
+
+    async def _call(self) -> tuple[Outcome, asyncio.Task[str] | None]:
+        try:
+            arguments = self._handler.decode(self.job.payload_json or "{}")
+        except InvalidRequest as error:
+            return self._failed("payload_invalid", str(error)), None
+        steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
+        self._context = Context(
+            self._recorder,
+            self._store,
+            steps,
+            self._runtime.limits,
+            self._runtime.state,
+            self._stirred.set,
+            self._until,
+        )
+        if self._leave_by is not None:
+            self._context.end_soon()
+        task = asyncio.create_task(self._handle(self._context, arguments), name=f"outlast {self.job.id}")
+        task.add_done_callback(lambda _: self._stirred.set())
+        return await self._watch(self._context, task), task
+
+    async def _handle(self, context: Context, arguments: Mapping[str, Any]) -> str:
+        context.begin()
+        try:
+            result = await self._handler.fn(context, **arguments)
+        except SystemExit as error:
+            raise RuntimeError(f"the handler called sys.exit({error.code!r})") from error
+        context.replayed()
+        return _within(self._handler.result, result, self._runtime.limits.result)
+
+    async def _watch(self, context: Context, task: asyncio.Task[str]) -> Outcome:
+        ask_at: float | None = None
+        while True:
+            times = (self._until, self._leave_by, ask_at)
+            until = min((time for time in times if time is not None), default=None)
+            await self._store.clock.wait(self._stirred, until)
+            self._stirred.clear()
+            if self._turned:
+                await self._look(context)
+            if self._recorder.lost is not None:
+                task.cancel()
+                return Lost()
+            if task.done():
+                return self._ended(task)
+            if self.cancel_wanted:
+                await self._unwind(task)
+                return Cancelled()
+            now = self._store.now()
+            if self._until is not None and now >= self._until:
+                await self._unwind(task)
+                return self._failed(*self._limit)
+            waiting, ask_at = context.parking(now)
+            if waiting is not None:
+                return Parked(waiting)
+            if self._leave_by is not None and (not context.busy or now >= self._leave_by):
+                return HandedBack("deploy")
+
+    @property
+    def cancel_wanted(self) -> bool:
+        return self._recorder.job.cancel_requested_at is not None
+
+    async def _look(self, context: Context) -> None:
+        self._turned = False
+        try:
+            job = await self._runtime.one.get(self.job.id)
+        except StoreError as error:
+            self._recorder.lose(error)
+        else:
+            self._recorder.refresh(job if job is not None else replace(self.job, lease=None))
+            context.turned()
+
+    # -- what became of it ------------------------------------------------------------------------------------------
+
+    def _ended(self, task: asyncio.Task[str]) -> Outcome:
+        if task.cancelled():
+            return self._failed("handler_error", "the handler cancelled itself")
+        error = task.exception()
+        return Returned(task.result()) if error is None else self._raised(error)
+
+    def _raised(self, error: BaseException) -> Raised:
+        after = error.after if isinstance(error, Retry) else None
+        final = isinstance(error, Fail | NotJson | LimitExceeded | SignalTimeout)
+        code = error.code if isinstance(error, Fail | NotJson | LimitExceeded | Retry) else "handler_error"
+        failure = JobError(
+            code=code,
+            message=described(error),
+            retryable=not final,
+            attempt=self.job.attempt,
+            at=self._store.now(),
+            advice=error.advice if isinstance(error, Fail) else None,
+            details=error.details if isinstance(error, Fail) else None,
+        )
+        return Raised(failure, after, error)
+
+    def _failed(self, code: str, message: str) -> Raised:
+        retryable = code in ("timeout", "handler_error")
+        return Raised(
+            JobError(code=code, message=message, retryable=retryable, attempt=self.job.attempt, at=self._store.now())
+        )
+
+    async def _settle(self, outcome: Outcome) -> Change | None:
+        if isinstance(outcome, Lost):
+            self._recorder.close()
+            return None
+        chance = random()
+        return await self._recorder.finish(
+            lambda job: judge(job, outcome, self._store.now(), chance), completed=isinstance(outcome, Returned)
+        )
+
+    async def _unwind(self, task: asyncio.Task[str]) -> None:
+        if task.done():
+            return
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=UNWIND)
+        task.add_done_callback(_seen)
+        if not done:
+            self._observe("handler.hung", grace=UNWIND)
+
+    def _tell(self, outcome: Outcome, change: Change | None) -> None:
+        status = None if change is None else change.set.get("status")
+        match outcome:
+            case _ if status is None:
+                self._observe("lease.lost")
+            case _ if status is Status.CANCELLED:
+                self._observe("attempt.cancelled")
+            case Returned():
+                self._observe("attempt.completed")
+            case Raised(error, _, cause):
+                self._observe("attempt.failed", error=cause, code=error.code, message=error.message)
+            case Parked(waiting):
+                self._observe("attempt.parked", reason=waiting.reason)
+            case HandedBack(reason):
+                self._observe("attempt.handed_back", reason=reason)
+
+    def _observe(self, happening: str, **facts: Any) -> None:
+        job = self.job
+        self._runtime.observe(happening, job_id=job.id, type=job.type, attempt=job.attempt, **facts)
+
+
+def described(error: BaseException) -> str:
+    """An exception in words: at most 8 KiB, with no passwords of URLs in it, whatever its `__str__` does."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        return name
+    if not isinstance(error, Fail | Retry | NotJson | LimitExceeded | SignalTimeout):
+        text = f"{name}: {text}" if text else name
+    # Cut first: the search for passwords must not be handed a megabyte.
+    clean = text[:8192].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    return re.sub(r"(\w{1,16}://[^\s:/@]*):[^\s@/]*@", r"\1:***@", clean)[:8192]
+
+
+def _within(codec: Codec, result: Any, limit: int) -> str:
+    text = codec.encode(result)
+    if len(text.encode()) > limit:
+        message = f"the result is larger than {limit} bytes; keep it elsewhere and return its address"
+        raise LimitExceeded(message, code="result_too_large")
+    return text
+
+
+def _time_limit(job: Job[Any]) -> tuple[float | None, tuple[str, str]]:
+    claimed = job.claimed_at or 0.0
+    timeout = None if job.timeout is None else claimed + job.timeout - job.ran
+    if job.deadline is not None and (timeout is None or job.deadline < timeout):
+        return job.deadline, ("deadline_exceeded", "the job's deadline passed before it ended")
+    return timeout, ("timeout", f"attempt {job.attempt} ran longer than its timeout of {job.timeout or 0:g} s")
+
+
+def _has_past(job: Job[Any]) -> bool:
+    return job.started_at != job.claimed_at or job.retry_of is not None
+
+
+def _seen(task: asyncio.Task[Any]) -> None:
+    if not task.cancelled():
+        task.exception()

@@ -1,0 +1,78 @@
+"""The command `outlast`: one function per command, and one table of exit codes.
+
+    __init__.py   the command's name and version, its list of commands (this file)
+    exits.py      exit codes; what went wrong, as a message and a code
+    jobs.py       submit get watch list cancel retry delete: ask a server
+    serving.py    serve worker: be one
+    upkeep.py     sweep doctor: look after a store
+
+A command imports what it needs when it runs, so that `outlast --version` loads no server and `outlast get` no driver.
+"""
+
+import io
+import os
+import sys
+from typing import Any
+
+import click
+
+from outlast.cli import exits
+from outlast.cli.jobs import cancel, delete, get, list_, retry, submit, watch
+from outlast.cli.serving import serve, worker
+from outlast.cli.upkeep import doctor, sweep
+
+
+class Commands(click.Group):
+    """All commands, in the order of the help; what goes wrong in one of them leaves as an exit code."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            named = exits.named(error)
+            if named is None:
+                raise
+            raise named from error
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="outlast", message="outlast %(version)s")
+def commands() -> None:
+    """AI jobs that outlast the request.
+
+    Exit codes: 0 done, 1 the job failed or was cancelled, 2 usage or configuration, 3 not reachable.
+    """
+
+
+for command in (serve, worker, submit, get, watch, list_, cancel, retry, delete, sweep, doctor):
+    commands.add_command(command)
+
+
+def main() -> None:
+    """The entry point."""
+    try:
+        code = _run()
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        code = exits.OUTPUT_CLOSED
+    if code == exits.OUTPUT_CLOSED:
+        # What is still buffered goes nowhere, or the interpreter complains of it as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.exit(code)
+
+
+def _run() -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        return int(commands.main(prog_name="outlast", standalone_mode=False) or exits.DONE)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return exits.INTERRUPTED

@@ -1,0 +1,112 @@
+"""The server's HTTP surface as the client commands use it: each refusal is a message and an exit code."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import httpx2
+
+from outlast.cli.address import is_loopback
+from outlast.cli.exits import Refused, Unreachable, masked
+from outlast.cli.text import cut, safe
+
+TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
+
+
+class Answer(NamedTuple):
+    """What the server said: as it came, and read. Both are empty where there was nothing to say."""
+
+    text: str
+    value: Any
+
+
+class Client:
+    """One server, and the key to it.
+
+    Parameters
+    ----------
+    url: the address under which `/jobs` lies.
+    key: sent as a bearer token.
+    """
+
+    def __init__(self, url: str, key: str | None) -> None:
+        address = _address(url)
+        self._shown = masked(safe(address))
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        # A proxy of the environment is for the world outside, not for one's own machine.
+        direct = is_loopback(address.host)
+        self.http = httpx2.Client(base_url=address, headers=headers, timeout=TIMEOUT, trust_env=not direct)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        body: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        """One request. Raises Refused for what the server will not do, Unreachable where it cannot answer."""
+        content = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            response = self.http.request(
+                method, path, params=params, content=body, headers={**content, **(headers or {})}
+            )
+        except httpx2.TransportError as error:
+            raise Unreachable(self.no_answer(error)) from error
+        self.check(response)
+        return Answer(response.text, self.read(response.text) if response.content else None)
+
+    def check(self, response: httpx2.Response) -> None:
+        """Raise what a status other than success means. The body has been read."""
+        if response.is_success:
+            return
+        told = _told(response)
+        if told is None:
+            told = f"{self} answers {response.status_code} and not as Outlast does; is --url (OUTLAST_URL) right?"
+        if response.status_code == 401:
+            told += " (--key or OUTLAST_KEY)"
+        raise Unreachable(told) if response.status_code in TRY_LATER else Refused(told)
+
+    def read(self, text: str) -> Any:
+        """JSON from the server."""
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise Refused(f"{self} does not answer in JSON as Outlast does; is --url (OUTLAST_URL) right?") from None
+
+    def no_answer(self, error: Exception) -> str:
+        """What to say, and to do, when there is no server."""
+        return (
+            f"{self} does not answer ({safe(error) or type(error).__name__}); start a server with "
+            "`outlast serve MODULE:APP`, or name another with --url or OUTLAST_URL"
+        )
+
+    def __str__(self) -> str:
+        return self._shown
+
+
+TRY_LATER = frozenset({429, 500, 502, 503, 504})
+
+
+def _told(response: httpx2.Response) -> str | None:
+    """A problem document in words: its title and detail, and a line for each field."""
+    if not response.headers.get("content-type", "").startswith("application/problem+json"):
+        return None
+    try:
+        problem = response.json()
+        fields = [f"\n  {safe(error['pointer'])}: {safe(error['detail'])}" for error in problem.get("errors", [])]
+        return cut(f"{safe(problem['title'])}: {safe(problem['detail'])}", 2000) + "".join(fields)
+    except (ValueError, LookupError, TypeError):
+        return None
+
+
+def _address(url: str) -> httpx2.URL:
+    """The server's address, if it is one."""
+    try:
+        address = httpx2.URL(url.rstrip("/"))
+    except httpx2.InvalidURL as error:
+        raise Refused(f"--url (OUTLAST_URL): {masked(safe(url))!r}: {error}") from None
+    if address.scheme not in ("http", "https") or not address.host:
+        raise Refused(f"--url (OUTLAST_URL): {masked(safe(url))!r} is no address such as http://127.0.0.1:8000")
+    return address

@@ -1,0 +1,120 @@
+"""What `outlast doctor` looks at: this Python, the environment, the store and who works on it."""
+
+import asyncio
+import os
+import platform
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import fields
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from outlast import presence
+from outlast.app import DEFAULT_STORE, Outlast
+from outlast.cli import env
+from outlast.cli.exits import masked
+from outlast.cli.text import safe
+from outlast.job import Job
+from outlast.policy import Limits
+from outlast.presence import WorkerInfo
+from outlast.stores import open_store
+from outlast.stores.base import Query, Store
+
+BASE = ("apsw", "click", "pydantic")
+SERVER = ("httpx2", "rich", "starlette", "uvicorn")
+
+URLS = frozenset({"OUTLAST_STORE", "OUTLAST_URL", "OUTLAST_PUSH"})
+"""Variables whose values may be shown, but for a password; others are keys, and only said to be set."""
+
+
+def report(app: Outlast) -> Iterator[str]:
+    """Line by line. Raises ConfigurationError, StoreRefused, StoreUnavailable at what stands in the way."""
+    yield from _installed()
+    yield from _environment()
+    yield from _handlers(app)
+    yield from _caps(app.limits)
+    yield from asyncio.run(_store(app.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE))
+
+
+def _line(name: str, value: object) -> str:
+    return f"{name:<12}  {masked(safe(value))}"
+
+
+def _installed() -> Iterator[str]:
+    yield _line("outlast", version("outlast"))
+    yield _line("python", f"{platform.python_version()} ({platform.python_implementation()}, {platform.system()})")
+    for name in BASE + SERVER:
+        try:
+            yield _line(name, version(name))
+        except PackageNotFoundError:
+            yield _line(name, 'not installed; serve and the client commands need: pip install "outlast[server]"')
+
+
+def _environment() -> Iterator[str]:
+    for name in env.KNOWN:
+        if value := os.environ.get(name):
+            yield _line("environment", f"{name}={value}" if name in URLS else f"{name} is set")
+    for warning in env.unknown():
+        yield _line("warning", warning)
+
+
+def _handlers(app: Outlast) -> Iterator[str]:
+    for name, handler in sorted(app.handlers.items()):
+        settings = handler.settings
+        timeout = "no timeout" if settings.timeout is None else f"timeout {settings.timeout:g} s"
+        yield _line("handler", f"{name}, {timeout}, {settings.retries} retries")
+
+
+def _caps(limits: Limits) -> Iterator[str]:
+    for one in fields(limits):
+        cap = getattr(limits, one.name)
+        yield _line("cap", f"{one.name} {'none' if cap is None else format(cap, '.0f')}")
+
+
+# -- the store ------------------------------------------------------------------------------------------------------
+
+
+async def _store(chosen: str | Store) -> list[str]:
+    if isinstance(chosen, str) and (missing := _missing_file(chosen)):
+        return [_line("store", f"{missing} is not there yet; the first serve, worker or submit makes it")]
+    async with open_store(chosen) if isinstance(chosen, str) else chosen as store:
+        about = store.describe()
+        lines = [_line("store", about.url)]
+        schema = "" if about.schema is None else f", schema {about.schema}"
+        lines += [_line("engine", f"{about.engine} {about.version}{schema}")]
+        lines += [_line("durability", about.durability)]
+        lines += [_line("warning", warning) for warning in about.warnings]
+        lines += [_worker_line(worker, store.now()) for worker in await presence.present(store)]
+        return lines + _jobs(await _by_status(store), await store.due(1), store.now())
+
+
+def _missing_file(url: str) -> str | None:
+    """A SQLite file that opening would create: to look is not to make."""
+    if not url.startswith("sqlite:"):
+        return None
+    from outlast.stores.sqlite_file import place_of
+
+    path = place_of(url).path
+    return None if path.exists() or not path.parent.is_dir() else str(path)
+
+
+def _worker_line(worker: WorkerInfo, now: float) -> str:
+    at = f"{worker.host}, process {worker.pid}, seen {now - worker.seen_at:.0f} s ago"
+    doing = f"{worker.running} of {worker.slots} slots busy, types: {', '.join(worker.types)}"
+    return _line("worker", f"{worker.id} on {at}; {doing}")
+
+
+async def _by_status(store: Store) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for (_, status), count in (await store.count(Query())).items():
+        counts[status.value] += count
+    return counts
+
+
+def _jobs(counts: Counter[str], due: list[Job[Any]], now: float) -> list[str]:
+    found = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
+    lines = [_line("jobs", found or "none")]
+    for job in due:
+        since = min(time for time in (job.next_at, job.lease_until) if time is not None)
+        lines.append(_line("oldest due", f"{job.id} ({job.type}, {job.status}), for {now - since:.0f} s"))
+    return lines

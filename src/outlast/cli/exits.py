@@ -1,0 +1,55 @@
+"""How a command ends: exit codes, and errors as a message that names the way out.
+
+0    done
+1    the job that was watched failed or was cancelled
+2    usage or configuration: asked like this, it can never work (a job that is not there, too)
+3    not reachable: the server or the store does not answer; the same may work later
+130  Ctrl-C
+141  nobody reads the output any more
+"""
+
+import re
+
+import click
+from click.exceptions import Exit
+
+from outlast.errors import OutlastError, StoreUnavailable
+
+DONE, FAILED, USAGE, UNREACHABLE, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
+
+EXTRA = frozenset({"anyio", "httpx2", "rich", "starlette", "uvicorn"})
+"""What `outlast[server]` brings."""
+
+
+class Refused(click.ClickException):
+    """Asked like this, it can never work."""
+
+    exit_code = USAGE
+
+
+class Unreachable(click.ClickException):
+    """The server or the store does not answer now."""
+
+    exit_code = UNREACHABLE
+
+
+def named(error: Exception) -> click.ClickException | Exit | None:
+    """What went wrong as a message and an exit code; None for a defect of ours, which shows its traceback."""
+    match error:
+        case StoreUnavailable():
+            return Unreachable(masked(str(error)))
+        case OutlastError():
+            return Refused(masked(str(error)))
+        case ModuleNotFoundError() if (error.name or "").partition(".")[0] in EXTRA:
+            return Refused(f'{error.name} is not installed; the command line needs: pip install "outlast[server]"')
+        case BrokenPipeError():
+            return Exit(OUTPUT_CLOSED)
+    return None
+
+
+def masked(text: str) -> str:
+    """The text without the passwords of the URLs in it."""
+    hidden, count = re.subn(r"(\w+://[^\s:/@]*):\S*@", r"\1:***@", text)
+    if count and re.search(r"://\S*@\S*@", text):
+        hidden += " (in a URL, an @ of the password is written %40)"
+    return hidden

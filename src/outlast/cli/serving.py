@@ -1,0 +1,110 @@
+"""serve, worker: a process that answers requests, runs jobs, or both."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from outlast.cli import env
+from outlast.cli.address import is_loopback
+from outlast.cli.exits import DONE, Refused
+from outlast.cli.signals import Terminated, asked_to_stop, ends_cleanly
+
+if TYPE_CHECKING:
+    from outlast.app import Outlast
+
+app_argument = click.argument("place", metavar="MODULE:APP")
+store_option = click.option("--store", metavar="URL", help="Instead of the app's store and OUTLAST_STORE.")
+concurrency_option = click.option(
+    "--concurrency", metavar="N", type=click.IntRange(1, 10_000), help="Jobs at once; by default as the app says."
+)
+
+
+@click.command()
+@app_argument
+@click.option("--host", metavar="HOST", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", metavar="PORT", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0: any.")
+@store_option
+@concurrency_option
+@click.option("--no-worker", is_flag=True, help="Answer requests only; jobs wait for an `outlast worker`.")
+@click.option("--reload", is_flag=True, help="Start again whenever a .py file below this folder changes.")
+def serve(
+    place: str, host: str, port: int, store: str | None, concurrency: int | None, no_worker: bool, reload: bool
+) -> None:
+    """Serve the app at MODULE:APP: its jobs over HTTP, and a worker that runs them.
+
+    MODULE:APP is shop.jobs:app or path/to/jobs.py:app. On this machine alone (loopback) no key is needed; any other
+    --host needs OUTLAST_KEYS. SIGTERM or Ctrl-C hands running jobs back and ends; a second one ends at once.
+    """
+    if reload:
+        from outlast.cli.reload import supervise
+
+        raise click.exceptions.Exit(supervise())
+
+    def begin(app: "Outlast") -> None:
+        from outlast.web.auth import Door
+        from outlast.web.server import run
+        from outlast.web.service import service
+
+        if Door(None).is_open and not is_loopback(host):
+            raise Refused(_open_to_all(host))
+        run(service(app, worker=not no_worker), app, host, port, ready=_say_ready)
+
+    _with_app(place, store, concurrency, begin)
+
+
+def _open_to_all(host: str) -> str:
+    return (
+        f"on {host} everybody could submit and read jobs. Set OUTLAST_KEYS=id:owner:jobs:read+jobs:write:sha256hex, "
+        "or listen on --host 127.0.0.1, or mount the app in your own with app.mount(..., authenticate=...)"
+    )
+
+
+def _say_ready(url: str) -> None:
+    logging.getLogger("outlast").info("serving %s", url)
+    _warn()
+
+
+@click.command()
+@app_argument
+@store_option
+@concurrency_option
+@click.option("--burst", is_flag=True, help="End when no job is ready any more.")
+def worker(place: str, store: str | None, concurrency: int | None, burst: bool) -> None:
+    """Run the jobs of the app at MODULE:APP, and serve nothing.
+
+    Any number of workers may share a store. SIGTERM or Ctrl-C hands running jobs back and ends; a second one ends at
+    once.
+    """
+    _with_app(place, store, concurrency, lambda app: asyncio.run(_work(app, burst)))
+
+
+async def _work(app: "Outlast", burst: bool) -> None:
+    with asked_to_stop() as asked:
+        async with app, app.working(burst=burst) as worker:
+            _warn()
+            waits = {asyncio.create_task(asked.wait()), asyncio.create_task(worker.ended.wait())}
+            _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for wait in pending:
+                wait.cancel()
+
+
+def _with_app(place: str, store: str | None, concurrency: int | None, begin: Callable[["Outlast"], None]) -> None:
+    try:
+        with ends_cleanly():
+            from outlast.cli import load, logs
+
+            app = load.load(place)
+            app.store = store or app.store
+            app.concurrency = concurrency or app.concurrency
+            logs.set_up()
+            begin(app)
+    except Terminated:
+        raise click.exceptions.Exit(DONE) from None
+
+
+def _warn() -> None:
+    for warning in env.unknown():
+        logging.getLogger("outlast").warning(warning)

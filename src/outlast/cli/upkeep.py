@@ -1,0 +1,59 @@
+"""sweep, doctor: look after a store."""
+
+import asyncio
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from outlast.cli.exits import Refused
+from outlast.cli.serving import store_option
+
+if TYPE_CHECKING:
+    from outlast.app import Outlast
+
+app_argument = click.argument("place", metavar="[MODULE:APP]", required=False)
+
+
+@click.command()
+@app_argument
+@store_option
+def sweep(place: str | None, store: str | None) -> None:
+    """Move what is due, once: delays, retries, deadlines, jobs of dead workers, jobs kept long enough.
+
+    Workers and servers do this by themselves; it is for a cron job where none runs for long. The store is that of the
+    app, of --store or of OUTLAST_STORE.
+    """
+    if place is None and store is None and not os.environ.get("OUTLAST_STORE"):
+        raise Refused("name a store: MODULE:APP, --store URL, or OUTLAST_STORE")
+    moved = asyncio.run(_swept(_app(place, store)))
+    click.echo(f"{moved} {'job' if moved == 1 else 'jobs'} moved")
+
+
+async def _swept(app: "Outlast") -> int:
+    async with app:
+        return await app.sweep()
+
+
+@click.command()
+@app_argument
+@store_option
+def doctor(place: str | None, store: str | None) -> None:
+    """Show what is installed, set and stored, and what is wrong with it.
+
+    Exit codes: 0 nothing stands in the way, 2 a setting or the store is not what it should be, 3 the store does not
+    answer.
+    """
+    from outlast.cli import examine
+
+    for line in examine.report(_app(place, store)):
+        click.echo(line)
+
+
+def _app(place: str | None, store: str | None) -> "Outlast":
+    from outlast.app import Outlast
+    from outlast.cli.load import load
+
+    app = Outlast() if place is None else load(place)
+    app.store = store or app.store
+    return app

@@ -1,0 +1,132 @@
+"""A value to JSON text and back, through the annotation it was declared with.
+
+What a step or a handler returns is kept as text. It is read back through the same annotation on the first run too, so
+that a first run and a replay see equal values of one type.
+"""
+
+import inspect
+import math
+import typing
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import lru_cache, partial
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from outlast.errors import ConfigurationError, NotJson
+
+ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
+SCALARS = (str, int, bool, type(None))
+
+
+class Codec:
+    """How the values of one annotation are written and read. `what` names the value in errors."""
+
+    def __init__(self, annotation: Any, what: str) -> None:
+        self.what = what
+        self._adapter = None if annotation is Any else _adapter(annotation)
+
+    def encode(self, value: Any) -> str:
+        """The value as JSON text. Raises NotJson, with the path to the culprit."""
+        if self._adapter is not None:
+            value = self._dumped(self._adapter, value)
+        try:
+            _require_plain(value, self.what, "$")
+            return to_json(value).decode()
+        except RecursionError:
+            raise NotJson(self.what, "$", "a value nested too deeply", "flatten it") from None
+
+    def decode(self, text: str) -> Any:
+        """The value a text stands for. Raises NotJson if the annotation does not take it back."""
+        if self._adapter is None:
+            return from_json(text)
+        try:
+            return self._adapter.validate_json(text)
+        except ValidationError as error:
+            raise NotJson(self.what, "$", _first(error), "it cannot be read back through its annotation") from error
+
+    def schema(self) -> dict[str, Any]:
+        """JSON schema (2020-12) of the values."""
+        return {} if self._adapter is None else self._adapter.json_schema(mode="serialization", by_alias=True)
+
+    def _dumped(self, adapter: TypeAdapter[Any], value: Any) -> Any:
+        try:
+            return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
+        except ValidationError as error:
+            raise NotJson(self.what, "$", _first(error), "it is not what its annotation says") from error
+        except (PydanticSerializationError, UnicodeDecodeError) as error:
+            raise NotJson(self.what, "$", f"{type(value).__name__} ({error})", ANNOTATE) from error
+
+
+def returned(fn: Callable[..., Any], what: str) -> Codec:
+    """The codec of what a function returns; plain JSON values where it does not say.
+
+    Raises ConfigurationError if the annotation names something that cannot be found.
+    """
+    while isinstance(fn, partial):
+        fn = fn.func
+    if not inspect.isroutine(fn):
+        fn = type(fn).__call__ if callable(fn) else fn
+    return Codec(_awaited(hints(fn, what).get("return", Any)), what)
+
+
+def hints(fn: Callable[..., Any], what: str) -> dict[str, Any]:
+    """A function's annotations as types."""
+    if not getattr(fn, "__annotations__", None):
+        return {}
+    try:
+        return typing.get_type_hints(fn, include_extras=True)
+    except NameError as error:
+        raise ConfigurationError(
+            f"{what}: an annotation names {error.name!r}, which cannot be found; define it at the module's top level"
+        ) from error
+
+
+def _awaited(annotation: Any) -> Any:
+    origin = typing.get_origin(annotation)
+    return typing.get_args(annotation)[-1] if origin in (Awaitable, Coroutine) else annotation
+
+
+@lru_cache(maxsize=1024)
+def _hashed_adapter(annotation: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(annotation)
+
+
+def _adapter(annotation: Any) -> TypeAdapter[Any]:
+    try:
+        return _hashed_adapter(annotation)
+    except TypeError:  # an annotation such as Annotated[int, []] cannot be hashed
+        return TypeAdapter(annotation)
+
+
+def _require_plain(value: Any, what: str, path: str) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise NotJson(what, path, str(value), "write it as text or None")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            _require_plain(item, what, f"{path}[{index}]")
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise NotJson(what, path, f"a key of type {type(key).__name__}", "use text as keys")
+            _require_text(key, what, path)
+            _require_plain(item, what, f"{path}.{key[:64]}")
+    elif isinstance(value, str):
+        _require_text(value, what, path)
+    elif not isinstance(value, SCALARS):
+        raise NotJson(what, path, f"a value of type {type(value).__name__}", ANNOTATE)
+
+
+def _require_text(text: str, what: str, path: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NotJson(what, path, "text with a lone surrogate", "decode it properly first") from None
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return f"at ${where}: {first['msg']}"

@@ -1,0 +1,368 @@
+"""What a handler holds while it runs: step, progress, write, log, usage, sleep, wait_for, remaining.
+
+One Context serves one slice. It remembers which recorded steps the handler has passed again, and stays silent until the
+handler is where it was. When the slice is to end while the handler waits (a sleep, a signal, a yield, a deploy), the
+call that waits never returns: the attempt sees `ending()`, commits the hand-back, and only then cancels the handler.
+"""
+
+import asyncio
+import hashlib
+import inspect
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import replace
+from datetime import timedelta
+from math import isfinite
+from time import monotonic
+from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
+
+from pydantic_core import from_json
+
+from outlast import codec
+from outlast.errors import ContextClosed, LimitExceeded, SignalTimeout
+from outlast.job import Job, Signal, Step, Waiting
+from outlast.policy import Limits, seconds
+from outlast.recorder import Recorder
+from outlast.replay import Frame, Replay, digest_of
+from outlast.stores.base import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+IN_PLACE = 5.0
+"""A sleep of up to so many seconds is slept where it is; a longer one parks the job."""
+
+QUIET = 1.0
+"""Seconds without a running step after which a wait beside other tasks parks the job."""
+
+
+_current: ContextVar["Context | None"] = ContextVar("outlast_context", default=None)
+_frame: ContextVar[Frame | None] = ContextVar("outlast_step", default=None)
+
+
+class Context:
+    """The handler's first argument; also `Context.current()` within the handler, its steps and their threads."""
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        store: Store,
+        steps: Sequence[Step],
+        limits: Limits,
+        state: Any,
+        stir: Callable[[], None],
+        until: float | None,
+    ) -> None:
+        self.state = state
+        self._recorder = recorder
+        self._store = store
+        self._limits = limits
+        self._stir = stir
+        self._until = until
+        self._replay = Replay(steps, recorder, limits.steps)
+        self._running = 0
+        self._quiet_since = 0.0
+        self._waits: dict[str, tuple[Waiting, bool]] = {}
+        self._turned = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
+        self._main: asyncio.Task[Any] | None = None
+        self._no_more_steps = False
+
+    @staticmethod
+    def current() -> "Context | None":
+        """The Context of the handler or step this code runs in; None outside of any."""
+        return _current.get()
+
+    @property
+    def job(self) -> Job[Any]:
+        """The job as this slice knows it."""
+        return self._recorder.job
+
+    @property
+    def attempt(self) -> int:
+        """The number of this attempt, from 1 on."""
+        return self._recorder.job.attempt
+
+    @property
+    def key(self) -> str:
+        """Job and current step in one word, to pass to a provider as its idempotency key.
+
+        It is the same in every attempt, and in a retry by hand that of the first job. 64 characters of hex at most.
+        """
+        frame = _frame.get()
+        job = self.job.origin or self.job.id
+        return hashlib.sha256(f"{job}/{frame.key if frame else ''}".encode()).hexdigest()
+
+    # -- steps ------------------------------------------------------------------------------------------------------
+
+    @overload
+    async def step(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    @overload
+    async def step(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call `fn(*args, **kwargs)` once in the life of the job, and remember what it returns.
+
+        A later attempt or slice that comes here with equal arguments gets the remembered value without a call. The
+        value passes through JSON and the return annotation of `fn` on the first run too. What raises is not
+        remembered. A `def` function runs in a thread.
+
+        Parameters
+        ----------
+        name: shown to people; 1 to 128 characters.
+        fn: `async def` or `def`.
+        args, kwargs: JSON values, models, dataclasses; a Context among them is not compared.
+
+        Raises NotJson if arguments or result cannot be written as JSON, LimitExceeded beyond the caps.
+        """
+        self._require_open(name)
+        await self._recorder.room()
+        frame = self._enter(name, digest_of(name, (args, kwargs), Context))
+        result = codec.returned(fn, f"the result of step {name!r}")
+        if self._replay.called_otherwise(frame):
+            note = f"step {name!r} is called with other arguments than before, so it runs again"
+            self._replay.over()
+            self.log(note, "warning")
+        remembered = self._replay.known(frame)
+        if remembered is not None and remembered.status == "completed":
+            return result.decode(remembered.value or "null")
+        if self._no_more_steps:
+            await self._never()
+        return await self._run(frame, fn, args, kwargs, result)
+
+    async def _run(self, frame: Frame, fn: Callable[..., Any], args: Any, kwargs: Any, result: codec.Codec) -> Any:
+        parent = frame.parent.index if frame.parent else None
+        step = Step(key=frame.key, name=frame.name, index=frame.index, status="running", attempt=self.attempt)
+        began = monotonic()
+        self._recorder.opened(step, parent)
+        with self._busy():
+            inside = _frame.set(frame)
+            try:
+                value = await _call(fn, args, kwargs)
+                text = self._measured(result.encode(value), frame.name)
+            except BaseException:
+                self._recorder.broke(step, parent)
+                raise
+            finally:
+                _frame.reset(inside)
+            spent = round((monotonic() - began) * 1000)
+            await self._recorder.record(replace(step, status="completed", value=text, duration_ms=spent), parent)
+        return result.decode(text)
+
+    def _enter(self, name: str, arguments: str) -> Frame:
+        if not isinstance(name, str) or not 1 <= len(name) <= self._limits.name:
+            raise ValueError(f"a step's name is text of 1 to {self._limits.name} characters")
+        return self._replay.enter(name, arguments, _frame.get())
+
+    def _measured(self, text: str, name: str) -> str:
+        if len(text.encode()) > self._limits.step:
+            raise LimitExceeded(
+                f"step {name!r} returned more than {self._limits.step} bytes; keep it elsewhere and return its address",
+                code="result_too_large",
+            )
+        return text
+
+    # -- what is shown while it runs --------------------------------------------------------------------------------
+
+    def progress(self, percent: float, message: str | None = None) -> None:
+        """How far the job is.
+
+        Parameters
+        ----------
+        percent: 0 to 100; within an attempt it never goes back.
+        message: what is being done; None keeps the last one.
+
+        Raises ValueError for anything else.
+        """
+        if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
+            raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
+        shown = None if message is None else _shown(message)
+        self._on_loop(lambda: self._recorder.progress(percent, shown))
+
+    def write(self, text: str, channel: str = "text") -> None:
+        """Append text to a channel that readers follow live. Returns at once; it is sent within 50 ms or 4 KB."""
+        if not isinstance(text, str):
+            raise TypeError(f"write takes text, not {type(text).__name__}")
+        if not text:
+            return
+        frame = _frame.get()
+        clean = text.encode("utf-8", "replace").decode()
+        self._on_loop(lambda: self._recorder.write(clean, channel, frame.index if frame else None))
+
+    def log(self, message: str, level: Literal["debug", "info", "warning", "error"] = "info") -> None:
+        """Add a line to the job's log, for whoever may read the job."""
+        shown = _shown(message)
+        self._on_loop(lambda: self._recorder.log(shown, level))
+
+    def usage(self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0) -> None:
+        """Add what was really spent; `cost` in US dollars. All attempts are summed up."""
+        spent = {"inputTokens": input_tokens, "outputTokens": output_tokens, "costUsd": cost}
+        if not all(isfinite(amount) and amount >= 0 for amount in spent.values()):
+            raise ValueError("usage is finite and not negative")
+        self._on_loop(lambda: self._recorder.usage({name: n for name, n in spent.items() if n}))
+
+    # -- waiting ----------------------------------------------------------------------------------------------------
+
+    async def sleep(self, duration: str | float | timedelta) -> None:
+        """Sleep; beyond 5 s the job parks and holds no worker. A duration is seconds, a timedelta or `2h`."""
+        time = seconds(duration)
+        self._require_open("sleep")
+        if time <= IN_PLACE:
+            await self._store.clock.wait(asyncio.Event(), self._store.now() + time)
+            return
+        step = await self._begun("sleep", time)
+        if step.status == "completed":
+            return
+        while self._store.now() < (step.due or 0.0):
+            await self._wait(step, Waiting(reason="sleep", until=step.due))
+        await self._recorder.record(replace(step, status="completed", value="null"))
+
+    async def wait_for(self, signal: str, timeout: str | float | timedelta | None = None) -> Any:
+        """Wait for a signal and take its value out of the job's inbox; meanwhile the job parks and holds no worker.
+
+        Parameters
+        ----------
+        signal: its name; signals of one name are taken first in, first out.
+        timeout: seconds, a timedelta or `2d`; None waits for ever.
+
+        Raises SignalTimeout when the time is over, in every later attempt too.
+        """
+        self._require_open("wait_for")
+        step = await self._begun(f"wait_for {signal}", None if timeout is None else seconds(timeout))
+        while step.status != "completed":
+            step = await self._signal_or_due(step, signal)
+        outcome = from_json(step.value or "{}")
+        if "value" not in outcome:
+            raise SignalTimeout(signal)
+        return outcome["value"]
+
+    async def _signal_or_due(self, step: Step, signal: str) -> Step:
+        self._turned.clear()
+        arrived = await self._arrived(signal) if signal in self.job.inbox else None
+        if arrived is not None:
+            done = replace(step, status="completed", value=f'{{"value":{arrived.value}}}')
+            await self._recorder.take(arrived, done)
+            return done
+        if step.due is not None and step.due <= self._store.now():
+            done = replace(step, status="completed", value="{}")
+            await self._recorder.record(done)
+            return done
+        await self._wait(step, Waiting(reason="signal", until=step.due, signals=(signal,)))
+        return step
+
+    async def _arrived(self, name: str) -> Signal | None:
+        signals = await self._store.signals(self.job.id)
+        return next((signal for signal in signals if signal.name == name and not signal.taken), None)
+
+    async def _begun(self, name: str, time: float | None) -> Step:
+        frame = self._enter(name, "-")
+        step = self._replay.known(frame)
+        if step is None:
+            due = None if time is None else self._store.now() + time
+            step = Step(key=frame.key, name=name, index=frame.index, status="waiting", due=due, attempt=self.attempt)
+            await self._recorder.record(step)
+        return step
+
+    async def _wait(self, step: Step, waiting: Waiting) -> None:
+        alone = asyncio.current_task() is self._main
+        self._waits[step.key] = (waiting, alone)
+        self._stir()
+        try:
+            await self._store.clock.wait(self._turned, waiting.until)
+            self._turned.clear()
+        finally:
+            del self._waits[step.key]
+
+    # -- time -------------------------------------------------------------------------------------------------------
+
+    def remaining(self) -> float | None:
+        """Seconds this attempt may still run; None without a timeout or deadline."""
+        return None if self._until is None else max(self._until - self._store.now(), 0.0)
+
+    def should_yield(self) -> bool:
+        """True once the slice should end; the next `ctx.step` then hands the job back by itself."""
+        return self._no_more_steps
+
+    # -- for the attempt --------------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """The task that calls this is the handler's own, and sees this Context as the current one."""
+        _current.set(self)
+        _frame.set(None)
+        self._main = asyncio.current_task()
+
+    def end_soon(self) -> None:
+        """No step begins any more."""
+        self._no_more_steps = True
+
+    def turned(self) -> None:
+        """Something was left on the job: whoever waits looks again."""
+        self._turned.set()
+
+    def replayed(self) -> None:
+        """The handler has returned: what it did not write again is taken back."""
+        self._replay.over()
+
+    @property
+    def busy(self) -> bool:
+        """True while a step runs or is being recorded."""
+        return self._running > 0
+
+    def parking(self, now: float) -> tuple[Waiting | None, float | None]:
+        """What the job should park for now, if it should; else when to ask again."""
+        if not self._waits or self.busy:
+            return None, None
+        if not all(alone for _, alone in self._waits.values()) and now < self._quiet_since + QUIET:
+            return None, self._quiet_since + QUIET
+        waits = [waiting for waiting, _ in self._waits.values()]
+        until = min((waiting.until for waiting in waits if waiting.until is not None), default=None)
+        names = tuple(name for waiting in waits for name in waiting.signals)
+        return Waiting(reason="signal" if names else "sleep", until=until, signals=names), None
+
+    def _require_open(self, name: str) -> None:
+        if self._recorder.closed or self._recorder.lost is not None:
+            raise ContextClosed(f"{name}: the slice is over; nothing is recorded any more")
+
+    async def _never(self) -> NoReturn:
+        self._stir()
+        await asyncio.Event().wait()
+        raise AssertionError("unreachable")
+
+    def _on_loop(self, call: Callable[[], None]) -> None:
+        if threading.get_ident() == self._thread:
+            call()
+        else:
+            self._loop.call_soon_threadsafe(call)
+
+    def _busy(self) -> "_Busy":
+        return _Busy(self)
+
+
+class _Busy:
+    """Counts a running step, and tells the attempt when it is over."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def __enter__(self) -> None:
+        self._context._running += 1
+
+    def __exit__(self, *exc: object) -> None:
+        context = self._context
+        context._running -= 1
+        context._quiet_since = context._store.now()
+        context._stir()
+
+
+async def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__ if callable(fn) else None):
+        return await fn(*args, **kwargs)
+    value = await asyncio.to_thread(fn, *args, **kwargs)
+    return await value if inspect.isawaitable(value) else value
+
+
+def _shown(message: str) -> str:
+    return str(message).encode("utf-8", "replace").decode()[:8192]

@@ -1,0 +1,206 @@
+"""Every error Outlast raises, in one tree.
+
+    OutlastError
+    ├── ConfigurationError     a setting, a URL or a registration is wrong
+    ├── InvalidRequest         what was asked for cannot be accepted
+    │   └── IdempotencyKeyReused   the key belongs to another request
+    ├── JobNotFound            no such job for this owner
+    ├── JobConflict            the job is not in a status that allows this
+    ├── WaitTimeout            the job is still live; nothing happened to it
+    ├── StoreError
+    │   ├── StoreUnavailable   the store does not answer; try again
+    │   └── StoreRefused       the store is not what it should be: damaged, newer, read-only
+    ├── IllegalMove            a move that the life of a job does not have
+    └── HandlerError           raised inside a handler
+        ├── Retry              raised by a handler: try again later
+        ├── Fail               raised by a handler: do not try again
+        ├── SignalTimeout      ctx.wait_for gave up waiting
+        ├── NotJson            a value that JSON cannot hold
+        ├── LimitExceeded      a cap of the job is reached
+        └── ContextClosed      the slice is over; this call changes nothing
+
+`code` is the word a program reads, on the wire and in logs; the message is for people.
+"""
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, get_args
+
+from outlast.job import EndCode
+
+
+class OutlastError(Exception):
+    """Root of all errors raised by Outlast."""
+
+    code = "error"
+
+
+class ConfigurationError(OutlastError):
+    """A setting, a URL or a registration is wrong; the message names it and the way out."""
+
+    code = "configuration"
+
+
+class InvalidRequest(OutlastError):
+    """What was asked for cannot be accepted; nothing was stored.
+
+    Parameters
+    ----------
+    message: what is wrong and what would be right.
+    code: the word for it, such as `unknown_type` or `validation`.
+    errors: one mapping for each wrong field: `pointer` (RFC 6901) and `detail`.
+    """
+
+    def __init__(self, message: str, *, code: str = "validation", errors: Sequence[dict[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.code = code
+        self.errors = list(errors)
+
+
+class IdempotencyKeyReused(InvalidRequest):
+    """The idempotency key already belongs to another request; `job_id` is the job it made."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            f"this idempotency key was used for a different request, which made {job_id}; send a new key",
+            code="idempotency_key_reused",
+        )
+        self.job_id = job_id
+
+
+class JobNotFound(OutlastError):
+    """There is no job with this id for this owner (unknown, purged and foreign ids look alike)."""
+
+    code = "job_not_found"
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(f"no job {job_id[:64]!r}")
+        self.job_id = job_id
+
+
+class JobConflict(OutlastError):
+    """The job exists, but its status does not allow this call."""
+
+    def __init__(self, message: str, *, code: str, job_id: str) -> None:
+        super().__init__(message)
+        self.code = code
+        self.job_id = job_id
+
+
+class WaitTimeout(OutlastError, TimeoutError):
+    """The job is still live after the time given; it goes on, wait again or follow it."""
+
+    code = "wait_timeout"
+
+
+class StoreError(OutlastError):
+    """The store failed; the driver's own error is the cause."""
+
+    code = "store_error"
+
+
+class StoreUnavailable(StoreError):
+    """The store does not answer or is full; the outcome of a write is unknown and it is safe to repeat."""
+
+    code = "store_unavailable"
+
+
+class StoreRefused(StoreError):
+    """The store opens, but is not one Outlast can keep its promises on."""
+
+    code = "store_refused"
+
+
+class IllegalMove(OutlastError):
+    """A move that the life of a job does not have: a defect in the caller."""
+
+    code = "illegal_move"
+
+
+class HandlerError(OutlastError):
+    """Raised inside a handler, by the Context or by the handler itself."""
+
+    code = "handler_error"
+
+
+class Retry(HandlerError):
+    """Raise it in a handler to try again later; it uses up one of the job's tries.
+
+    Parameters
+    ----------
+    message: why, shown as the job's last error.
+    after: seconds or a timedelta until the next try; None leaves it to the handler's backoff.
+    code: one of the closed list of end codes, used if no try is left.
+    """
+
+    def __init__(
+        self,
+        message: str = "the handler asked to try again",
+        *,
+        after: float | timedelta | None = None,
+        code: EndCode = "handler_error",
+    ) -> None:
+        super().__init__(message)
+        self.after = after.total_seconds() if isinstance(after, timedelta) else after
+        self.code = _end_code(code)
+
+
+class Fail(HandlerError):
+    """Raise it in a handler to end the job as failed at once, whatever tries are left.
+
+    Parameters
+    ----------
+    message: what went wrong, for the person who sees the job.
+    code: one of the closed list of end codes.
+    advice: what that person can do about it.
+    details: more facts, as a JSON object.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: EndCode = "handler_error",
+        advice: str | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = _end_code(code)
+        self.advice = advice
+        self.details = details
+
+
+class SignalTimeout(HandlerError, TimeoutError):
+    """`ctx.wait_for` waited as long as it was told and the signal did not come."""
+
+    def __init__(self, signal: str) -> None:
+        super().__init__(f"the signal {signal!r} did not come in time")
+        self.signal = signal
+
+
+class NotJson(HandlerError, TypeError):
+    """A value that JSON cannot hold; `path` leads to it."""
+
+    code = "result_not_json"
+
+    def __init__(self, what: str, path: str, found: str, advice: str) -> None:
+        super().__init__(f"{what} holds {found} at {path}, which JSON cannot; {advice}")
+        self.path = path
+
+
+class LimitExceeded(HandlerError):
+    """A cap of the job is reached (see the table of caps); the attempt ends and is not retried."""
+
+    def __init__(self, message: str, *, code: EndCode = "limit_exceeded") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ContextClosed(HandlerError):
+    """The slice is over (ended, parked or taken over), so this call of the Context changes nothing."""
+
+
+def _end_code(code: str) -> str:
+    if code not in get_args(EndCode):
+        raise ValueError(f"code {code!r} is not one of {', '.join(get_args(EndCode))}")
+    return code

@@ -1,0 +1,132 @@
+"""The one live feed: one reader per process tells all who follow jobs when to look again."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from random import uniform
+
+from outlast.errors import StoreError
+from outlast.job import Event
+from outlast.stores.base import Head, News, Store
+
+BACKSTOP = 5.0
+"""Seconds after which the reader looks even if it heard nothing, give or take a fifth."""
+
+PAGE = 500
+
+
+class Hub:
+    """Hears the store's news, and wakes those whose job changed."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._readers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._holders: dict[str, set[Callable[[], None]]] = defaultdict(set)
+        self._heads: dict[str, Head] = {}
+        self._stale = asyncio.Event()
+        self._deaf: Callable[[], None] | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._deaf = self._store.listen(self._hear)
+        self._task = asyncio.get_running_loop().create_task(self._look())
+
+    async def stop(self) -> None:
+        """Wake everybody a last time and end."""
+        if self._deaf is not None and self._task is not None:
+            self._deaf()
+            self._task.cancel()
+            await asyncio.wait({self._task})
+        for id in list(self._readers):
+            self._wake(id)
+
+    @contextmanager
+    def reading(self, job_id: str) -> Iterator[asyncio.Event]:
+        """An event that is set whenever the job's log has grown, or the job is gone."""
+        event = asyncio.Event()
+        self._readers[job_id].add(event)
+        try:
+            yield event
+        finally:
+            self._readers[job_id].discard(event)
+            self._forget(job_id)
+
+    @contextmanager
+    def holding(self, job_id: str, turned: Callable[[], None]) -> Iterator[None]:
+        """Call `turned` whenever others left something on the job."""
+        self._holders[job_id].add(turned)
+        try:
+            yield
+        finally:
+            self._holders[job_id].discard(turned)
+            self._forget(job_id)
+
+    def turned(self, job_id: str) -> None:
+        """This process left something on the job."""
+        for turned in tuple(self._holders.get(job_id, ())):
+            turned()
+
+    def _forget(self, job_id: str) -> None:
+        for watchers in (self._readers, self._holders):
+            if not watchers.get(job_id):
+                watchers.pop(job_id, None)
+        if job_id not in self._readers and job_id not in self._holders:
+            self._heads.pop(job_id, None)
+
+    def _hear(self, news: News) -> None:
+        if news.ids is None:
+            self._stale.set()
+        else:
+            for id in news.ids & self._readers.keys():
+                self._wake(id)
+
+    def _wake(self, job_id: str) -> None:
+        for event in self._readers.get(job_id, ()):
+            event.set()
+
+    async def _look(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(BACKSTOP * uniform(0.8, 1.2)):
+                    await self._stale.wait()
+            except TimeoutError:
+                pass
+            self._stale.clear()
+            try:
+                await self._compare()
+            except StoreError:
+                self._stale.set()
+                await asyncio.sleep(uniform(0.5, 1.0))
+
+    async def _compare(self) -> None:
+        watched = self._readers.keys() | self._holders.keys()
+        if not watched:
+            return
+        seen = {id: self._heads.get(id, Head(-1, -1)) for id in watched}
+        for id, head in (await self._store.changed(seen)).items():
+            if head is not None and (id in self._readers or id in self._holders):
+                self._heads[id] = head
+            if head is None or head.turn != seen[id].turn:
+                self.turned(id)
+            self._wake(id)
+
+
+async def follow(hub: Hub, store: Store, job_id: str, after: int, stopping: asyncio.Event) -> AsyncIterator[Event]:
+    """The job's events from number `after` + 1 on, as they come, until its end, its removal, or `stopping`.
+
+    Whoever sets `stopping` stops the hub too, which wakes the readers.
+    """
+    with hub.reading(job_id) as grown:
+        while True:
+            grown.clear()
+            page = await store.events(job_id, after=after, limit=PAGE)
+            for event in page:
+                yield event
+                after = event.seq
+            if page and page[-1].is_end:
+                return
+            if len(page) < PAGE:
+                if stopping.is_set() or (await store.get([job_id]))[0] is None:
+                    return
+                await grown.wait()

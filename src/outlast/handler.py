@@ -1,0 +1,227 @@
+"""A user's function as a handler: its name, its settings, the models of its payload and result."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from outlast import codec
+from outlast.context import Context
+from outlast.errors import ConfigurationError, InvalidRequest
+from outlast.job import Job, Priority
+from outlast.policy import Limits, seconds
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+Duration = str | float | timedelta
+Function = Callable[Concatenate[Context, P], Awaitable[T]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `@app.handler(...)` fixes for all jobs of a type. Times in seconds, sizes in bytes."""
+
+    name: str
+    timeout: float | None = 900.0
+    retries: int = 3
+    backoff: tuple[float, float] = (2.0, 300.0)
+    priority: Priority = "normal"
+    deadline: float | None = None
+    keep: float = 7 * 86400.0
+    steps: tuple[str, ...] = ()
+    max_payload: int | None = None
+
+
+class Options(TypedDict, total=False):
+    """How one job differs from its handler's settings. A duration is seconds, a timedelta or text such as `15m`.
+
+    owner:           whose job it is; left out, nobody's in particular.
+    priority:        `low`, `normal` or `high`.
+    delay:           a duration from now until the job may start.
+    run_at:          the same as a time with a zone; not together with `delay`.
+    deadline:        a duration from submit to end, after which the job fails.
+    keep:            how long the ended job stays, a duration.
+    retries:         tries after the first, 0 to 100.
+    idempotency_key: the same key of the same owner within 24 h gives the same job.
+    tags:            up to 10 words to find the job by.
+    metadata:        a JSON object of up to 16 KiB that comes back unchanged with the job.
+    external_id:     the caller's own name for the job.
+    """
+
+    owner: str | None
+    priority: Priority
+    delay: Duration | None
+    run_at: datetime | None
+    deadline: Duration | None
+    keep: Duration | None
+    retries: int | None
+    idempotency_key: str | None
+    tags: Sequence[str]
+    metadata: Mapping[str, Any]
+    external_id: str | None
+
+
+class Submit(Protocol):
+    """How a handler reaches the app that it belongs to."""
+
+    def __call__(self, handler: "Handler[Any, Any]", payload_json: str, options: Options, /) -> Awaitable[Job[Any]]: ...
+
+
+class Bound(Generic[P, T]):
+    """A handler with options for the submits that follow."""
+
+    def __init__(self, handler: "Handler[P, T]", options: Options) -> None:
+        self._handler = handler
+        self._options = options
+
+    async def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
+        """Store a job; see `Handler.submit`."""
+        return await self._handler._submit(self._options, *args, **kwargs)
+
+
+class Handler(Generic[P, T]):
+    """A registered handler: call `submit` with exactly the function's own parameters (the Context apart)."""
+
+    def __init__(self, fn: Function[P, T], settings: Settings, submit: Submit) -> None:
+        self.fn = fn
+        self.settings = settings
+        self.name = settings.name
+        self._submit_to = submit
+        self._signature = _payload_signature(fn, settings.name)
+        self._model = _payload_model(fn, self._signature, settings.name)
+        self.result = codec.returned(fn, f"the result of {settings.name}")
+
+    async def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
+        """Store a job that calls this handler with these arguments.
+
+        Result: the job, committed. Raises InvalidRequest if the arguments do not fit the annotations or are too
+        large, StoreUnavailable if the outcome is unknown.
+        """
+        return await self._submit({}, *args, **kwargs)
+
+    def options(self, **options: Unpack[Options]) -> Bound[P, T]:
+        """How the submits that follow differ from the handler's settings: see `Options`."""
+        return Bound(self, options)
+
+    async def _submit(self, options: Options, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
+        try:
+            payload = self._signature.bind(*args, **kwargs).arguments
+        except TypeError as error:
+            raise InvalidRequest(f"{self.name}: {error}") from None
+        return await self._submit_to(self, self.encode(payload), options)
+
+    def encode(self, payload: Mapping[str, Any]) -> str:
+        """A payload of Python values as JSON text. Raises InvalidRequest."""
+        try:
+            model = self._model.model_validate(dict(payload))
+        except ValidationError as error:
+            raise _refused(self.name, error) from None
+        return codec.Codec(Any, f"the payload of {self.name}").encode(model.model_dump(mode="json", by_alias=True))
+
+    def check(self, payload_json: str) -> None:
+        """Raise InvalidRequest, naming each wrong field, if JSON text from outside is not a payload of this handler."""
+        try:
+            self._model.model_validate_json(payload_json, strict=True)
+        except ValidationError as error:
+            raise _refused(self.name, error) from None
+
+    def decode(self, payload_json: str) -> dict[str, Any]:
+        """The arguments that a stored payload stands for. Raises InvalidRequest if it no longer fits."""
+        try:
+            model = self._model.model_validate_json(payload_json)
+        except ValidationError as error:
+            raise _refused(self.name, error) from None
+        return {name: getattr(model, _field(name)) for name in self._signature.parameters}
+
+    def payload_schema(self) -> dict[str, Any]:
+        """JSON schema (2020-12) of the payload."""
+        return self._model.model_json_schema(by_alias=True) | {"title": f"{self.name} payload"}
+
+    def result_schema(self) -> dict[str, Any]:
+        """JSON schema (2020-12) of the result; empty where the handler does not say."""
+        return self.result.schema()
+
+
+def _payload_signature(fn: Callable[..., Any], name: str) -> inspect.Signature:
+    if not inspect.iscoroutinefunction(fn):
+        raise ConfigurationError(f"handler {name!r} is not an `async def` function")
+    parameters = list(inspect.signature(fn).parameters.values())
+    if not parameters:
+        raise ConfigurationError(f"handler {name!r} takes no Context; make it the first parameter")
+    for parameter in parameters[1:]:
+        if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            raise ConfigurationError(f"handler {name!r}: a payload has named fields, and {parameter} is none")
+    return inspect.Signature(parameters[1:])
+
+
+def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: str) -> type[BaseModel]:
+    types = codec.hints(fn, f"handler {name!r}")
+    fields: dict[str, Any] = {}
+    for parameter in signature.parameters.values():
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[_field(parameter.name)] = (
+            types.get(parameter.name, Any),
+            Field(default, alias=parameter.name, title=parameter.name),
+        )
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, allow_inf_nan=False)
+    try:
+        return cast(type[BaseModel], create_model(f"{name} payload", __config__=config, **fields))
+    except Exception as error:
+        raise ConfigurationError(f"handler {name!r}: its parameters make no payload model: {error}") from error
+
+
+def _field(parameter: str) -> str:
+    # A prefix, because names such as `copy` or `json` are taken on every pydantic model.
+    return f"p_{parameter}"
+
+
+def _refused(name: str, error: ValidationError) -> InvalidRequest:
+    found = [
+        {"pointer": "/payload" + "".join(f"/{_escaped(part)}" for part in one["loc"]), "detail": one["msg"]}
+        for one in error.errors(include_url=False, include_input=False, include_context=False)[:20]
+    ]
+    first = f"{found[0]['pointer']}: {found[0]['detail']}"
+    return InvalidRequest(f"the payload does not fit {name}: {first}", errors=found)
+
+
+def _escaped(part: object) -> str:
+    return str(part)[:64].replace("~", "~0").replace("/", "~1")
+
+
+def settings_of(fn: Callable[..., Any], asked: Mapping[str, Any], limits: Limits) -> Settings:
+    """The arguments of `@app.handler(...)` as settings. Raises ConfigurationError for what cannot be meant."""
+    name = str(asked.get("name") or getattr(fn, "__name__", ""))
+    if not 1 <= len(name) <= limits.name or not all(c.isascii() and (c.isalnum() or c in "._:-") for c in name):
+        raise ConfigurationError(f"handler name {name!r}: letters, digits and ._:- only, at most {limits.name}")
+    times = {key: None if asked[key] is None else seconds(asked[key]) for key in _TIMES if key in asked}
+    pause = asked.get("backoff", (2.0, 300.0))
+    first, longest = pause if isinstance(pause, tuple) else (pause, 300.0)
+    retries = asked.get("retries", 3)
+    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= limits.max_retries:
+        raise ConfigurationError(f"handler {name!r}: retries is a whole number from 0 to {limits.max_retries}")
+    return Settings(
+        name=name,
+        retries=retries,
+        backoff=(seconds(first), seconds(longest)),
+        priority=asked.get("priority", "normal"),
+        steps=tuple(asked.get("steps", ())),
+        max_payload=_size(asked.get("max_payload")),
+        **times,  # type: ignore[arg-type]  # only `keep` may not be None, and its annotation says so
+    )
+
+
+def _size(size: int | str | None) -> int | None:
+    if size is None or isinstance(size, int):
+        return size
+    number, _, unit = size.partition(" ")
+    if unit not in SIZES or not number.isdigit():
+        raise ConfigurationError(f"a size is written like 8 MiB, not {size!r}")
+    return int(number) * SIZES[unit]
+
+
+_TIMES = ("timeout", "deadline", "keep")
+SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20}

@@ -1,0 +1,45 @@
+"""How ids, times and digests are written."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import to_json
+
+CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+
+def job_id(now: float, entropy: bytes) -> str:
+    """`job_` and 29 Crockford base32 characters: 48 bits of milliseconds, then 96 random bits.
+
+    Raises ValueError unless `entropy` holds 12 bytes.
+    """
+    if len(entropy) != 12:
+        raise ValueError(f"a job id takes 12 random bytes, not {len(entropy)}")
+    bits = (int(now * 1000) & (1 << 48) - 1) << 96 | int.from_bytes(entropy)
+    return "job_" + "".join(CROCKFORD[bits >> 5 * place & 31] for place in range(28, -1, -1))
+
+
+def rfc3339(seconds: float | None) -> str | None:
+    """UTC with milliseconds, as RFC 3339 writes it."""
+    if seconds is None:
+        return None
+    whole, milliseconds = divmod(round(seconds * 1000), 1000)
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{milliseconds:03d}Z"
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces, the form that digests are taken of. `value` is plain JSON data."""
+    return to_json(_sorted(value)).decode()
+
+
+def digest(value: Any) -> str:
+    """SHA-256 of the canonical JSON, in hex."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,63 @@
+"""Named happenings in, log lines out: the one place for wording.
+
+Each line carries its facts as fields (`record.job_id`, `record.attempt`, ...), and its action as `record.action`. No
+payload, result, output or lease id is ever among them.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+logger = logging.getLogger("outlast")
+
+WORDS: Mapping[str, tuple[int, str]] = {
+    "store.opened": (logging.INFO, "store %(url)s (%(engine)s %(version)s), durability: %(durability)s"),
+    "store.warning": (logging.WARNING, "store: %(warning)s"),
+    "job.submitted": (logging.DEBUG, "job %(job_id)s (%(type)s) accepted"),
+    "worker.started": (logging.INFO, "worker %(worker)s takes up to %(slots)s jobs of %(types)s"),
+    "worker.stopping": (logging.INFO, "worker %(worker)s stops; %(running)s jobs to hand back"),
+    "worker.stopped": (logging.INFO, "worker %(worker)s stopped"),
+    "worker.failed": (logging.ERROR, "worker %(worker)s could not reach its store; it tries again: %(error)s"),
+    "worker.died": (logging.WARNING, "worker %(worker)s is gone; its jobs go on elsewhere"),
+    "sweep.failed": (logging.ERROR, "the sweep could not reach its store; it tries again: %(error)s"),
+    "attempt.started": (logging.INFO, "job %(job_id)s (%(type)s) attempt %(attempt)s starts"),
+    "attempt.completed": (logging.INFO, "job %(job_id)s (%(type)s) completed"),
+    "attempt.failed": (logging.WARNING, "job %(job_id)s (%(type)s) attempt %(attempt)s failed: %(code)s: %(message)s"),
+    "attempt.parked": (logging.INFO, "job %(job_id)s (%(type)s) waits: %(reason)s"),
+    "attempt.handed_back": (logging.INFO, "job %(job_id)s (%(type)s) handed back: %(reason)s"),
+    "attempt.cancelled": (logging.INFO, "job %(job_id)s (%(type)s) cancelled"),
+    "attempt.broke": (logging.ERROR, "job %(job_id)s (%(type)s) attempt %(attempt)s broke off; its lease runs out"),
+    "lease.lost": (
+        logging.WARNING,
+        "job %(job_id)s (%(type)s) attempt %(attempt)s lost its lease; what it wrote since is refused",
+    ),
+    "lease.taken_over": (logging.WARNING, "job %(job_id)s: its worker's lease was taken over, now %(status)s"),
+    "handler.hung": (logging.ERROR, "job %(job_id)s (%(type)s): the handler did not end within %(grace)s s"),
+    "purge.done": (logging.DEBUG, "%(count)s ended jobs removed"),
+}
+
+
+class Observe:
+    """Takes happenings; counts them, and writes each to the log `outlast`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def __call__(self, happening: str, *, error: BaseException | None = None, **facts: Any) -> None:
+        """Something happened.
+
+        Parameters
+        ----------
+        happening: a key of WORDS.
+        error: logged with its traceback.
+        facts: named in the wording, and fields of the log record.
+        """
+        self.counts[happening] += 1
+        level, words = WORDS[happening]
+        if logger.isEnabledFor(level):
+            fields = {name if name not in _TAKEN else f"{name}_": value for name, value in facts.items()}
+            logger.log(level, words, facts, exc_info=error, extra={**fields, "action": happening})
+
+
+_TAKEN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}

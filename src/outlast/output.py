@@ -1,0 +1,107 @@
+"""The text of a job's channels, read out of its log; and what of it a later slice must take back.
+
+An offset counts the characters (Unicode code points) of its channel before it.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from outlast.job import Event
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A piece of a channel's text; `step` is the index of the step that wrote it, None for the handler itself."""
+
+    channel: str
+    offset: int
+    text: str
+    step: int | None
+    seq: int
+
+
+def text(events: Iterable[Event], channel: str = "text") -> str:
+    """What a reader of the channel holds after these events."""
+    return "".join(segment.text for segment in segments(events) if segment.channel == channel)
+
+
+def segments(events: Iterable[Event]) -> list[Segment]:
+    """The pieces that make up the channels after these events, resets applied."""
+    kept: list[Segment] = []
+    for event in events:
+        if event.type == "job.output.delta":
+            data = event.data
+            kept.append(Segment(data["channel"], data["offset"], data["text"], data.get("step"), event.seq))
+        elif event.type == "job.output.reset":
+            kept = _cut(kept, event.data["channel"], event.data["offset"])
+    return kept
+
+
+def taken_back(
+    events: Sequence[Event], recorded: Collection[int], swallowed: Mapping[str, int]
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """What a replay will write again must go: the deltas and resets that remove it, and the texts that remain.
+
+    Kept are the pieces of recorded steps (and of steps within them), and of what the handler itself wrote, as much as
+    the silent replay has written again and swallowed; all else is yet to be written again. Where something kept lies
+    behind something that goes, it is sent again.
+
+    Parameters
+    ----------
+    recorded: indexes of the steps whose results are remembered.
+    swallowed: by channel, how many characters the replay did not send.
+    """
+    parents = {e.data["index"]: e.data.get("parent") for e in events if e.type == "job.step"}
+    pieces = segments(events)
+    entries: list[Mapping[str, Any]] = []
+    texts: dict[str, str] = {}
+    for channel in dict.fromkeys(piece.channel for piece in pieces):
+        own = _split([piece for piece in pieces if piece.channel == channel], swallowed.get(channel, 0))
+        kept = [(piece, before if piece.step is None else _recorded(piece, recorded, parents)) for piece, before in own]
+        entries += _entries(channel, kept)
+        texts[channel] = "".join(piece.text for piece, stays in kept if stays)
+    return entries, texts
+
+
+def _split(pieces: Sequence[Segment], swallowed: int) -> list[tuple[Segment, bool]]:
+    """Each piece, and whether it lies within the handler's own first `swallowed` characters."""
+    split: list[tuple[Segment, bool]] = []
+    for piece in pieces:
+        own = 0 if piece.step is not None else min(len(piece.text), swallowed)
+        swallowed -= own
+        if own:
+            split.append((replace(piece, text=piece.text[:own]), True))
+        if own < len(piece.text):
+            split.append((replace(piece, offset=piece.offset + own, text=piece.text[own:]), False))
+    return split
+
+
+def _entries(channel: str, pieces: Sequence[tuple[Segment, bool]]) -> list[Mapping[str, Any]]:
+    first = next((number for number, (_, stay) in enumerate(pieces) if not stay), None)
+    if first is None:
+        return []
+    offset = pieces[first][0].offset
+    entries: list[Mapping[str, Any]] = [{"channel": channel, "offset": offset}]
+    for piece, stay in pieces[first:]:
+        if stay:
+            entries.append({"channel": channel, "offset": offset, "text": piece.text, "step": piece.step})
+            offset += len(piece.text)
+    return entries
+
+
+def _recorded(piece: Segment, recorded: Collection[int], parents: Mapping[int, int | None]) -> bool:
+    step = piece.step
+    while step is not None and step not in recorded:
+        step = parents.get(step)
+    return step is not None
+
+
+def _cut(pieces: list[Segment], channel: str, offset: int) -> list[Segment]:
+    kept = []
+    for piece in pieces:
+        if piece.channel != channel or piece.offset + len(piece.text) <= offset:
+            kept.append(piece)
+        elif piece.offset < offset:
+            kept.append(replace(piece, text=piece.text[: offset - piece.offset]))
+    return kept

@@ -1,0 +1,87 @@
+"""Numbers that are a matter of judgement: backoff, poll hints, estimates, caps. Pure; chance is an argument."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import inf
+from statistics import median
+
+POLL_MIN = 1.0
+POLL_MAX = 15.0
+HISTORY = 20
+"""How many of a type's last completed jobs an estimate looks at."""
+
+
+def backoff(attempt: int, base: float, cap: float, chance: float) -> float:
+    """Seconds until the try after attempt number `attempt`: exponential with full jitter.
+
+    `base` and `cap` are seconds, `chance` is uniform in [0, 1). Source of the formula: M. Brooker, "Exponential
+    Backoff And Jitter", AWS Architecture Blog, 2015.
+    """
+    return float(chance * min(cap, base * 2.0 ** min(attempt - 1, 60)))
+
+
+def poll_after(age: float, remaining: float | None = None) -> float:
+    """Seconds a poller should wait before it asks again.
+
+    One second while the job is young, then 8 % of its age; where the end can be estimated, half of what remains.
+    """
+    wait = POLL_MIN if age < 5.0 else 0.08 * age
+    if remaining is not None and remaining > 0:
+        wait = remaining / 2
+    return min(max(wait, POLL_MIN), POLL_MAX)
+
+
+def remaining(durations: Sequence[float], elapsed: float) -> float | None:
+    """Seconds a job that has run `elapsed` seconds probably still takes, from how long its like took.
+
+    The median of those that took longer than this one already has; None without such a history.
+    """
+    longer = [duration for duration in durations if duration > elapsed]
+    return median(longer) - elapsed if longer else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Caps on what one job may hold. Sizes in bytes, times in seconds; None means no limit."""
+
+    payload: int = 1 << 20
+    result: int = 4 << 20
+    step: int = 1 << 20
+    steps: int = 1_000
+    output: int = 32 << 20
+    event: int = 32 << 10
+    metadata: int = 16 << 10
+    tags: int = 10
+    tag: int = 64
+    name: int = 128
+    max_retries: int = 100
+    delay: float = 365 * 86400.0
+    wait: float = 25.0
+
+
+def seconds(duration: str | float | timedelta) -> float:
+    """A duration in seconds: a number of seconds, a timedelta, or text such as `90s`, `15m`, `2h`, `7d`, `1h30m`.
+
+    Raises ValueError for anything else, and for what is negative or not finite.
+    """
+    if isinstance(duration, timedelta):
+        value = duration.total_seconds()
+    elif isinstance(duration, str):
+        value = _parsed(duration)
+    else:
+        value = float(duration)
+    if not 0 <= value < inf:
+        raise ValueError(f"a duration is a finite number of seconds of 0 or more, not {duration!r}")
+    return value
+
+
+def _parsed(text: str) -> float:
+    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", text)
+    if not parts or "".join(number + unit for number, unit in parts) != text:
+        raise ValueError(f"a duration is written like 90s, 15m, 2h, 7d or 1h30m, not {text[:64]!r}")
+    return sum(float(number) * UNITS[unit] for number, unit in parts)
+
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

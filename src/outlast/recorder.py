@@ -1,0 +1,332 @@
+"""What an attempt writes while it runs, gathered and sent as appends, one call in flight.
+
+    write, progress, log, steps ──▶ pending ──(50 ms, 4 KB, or a step's end)──▶ one Change ──▶ the store
+                                        └──────── whatever is pending at the end goes with the last move
+
+A refused append means that the lease is lost: from then on nothing is sent any more.
+"""
+
+import asyncio
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from outlast import lifecycle, output
+from outlast.errors import ContextClosed, StoreError
+from outlast.job import Change, Event, Job, Signal, Step
+from outlast.policy import Limits
+from outlast.stores.base import Store
+
+INTERVAL = 0.05
+SLOW_INTERVAL = 0.5
+MANY_EVENTS = 2_000
+FLUSH_AT = 4_096
+WAIT_AT = 256 << 10
+PAGE = 1_000
+
+
+class Recorder:
+    """The one writer of an attempt.
+
+    Parameters
+    ----------
+    job: as it was claimed; its lease is the attempt's own.
+    apply: sends one change, possibly together with those of other attempts.
+    stir: called when the lease is lost.
+    """
+
+    def __init__(
+        self,
+        job: Job[Any],
+        store: Store,
+        apply: Callable[[Change], Awaitable[Job[Any] | None]],
+        limits: Limits,
+        stir: Callable[[], None],
+    ) -> None:
+        self.job = job
+        self.lease = job.lease
+        self.lost: Job[Any] | StoreError | None = None
+        self.silent = False
+        self.closed = False
+        self._store = store
+        self._apply = apply
+        self._limits = limits
+        self._stir = stir
+        self._sending = asyncio.Lock()
+        self._full = asyncio.Event()
+        self._flusher: asyncio.Task[None] | None = None
+        self._entries: list[Event] = []
+        self._set: dict[str, Any] = {}
+        self._steps: list[Step] = []
+        self._size = 0
+        self._swallowed: Counter[str] = Counter()
+        self._take_back_but: frozenset[int] | None = None
+        self._hashes: dict[str, Any] = {}
+        self._written = 0
+
+    # -- what the Context calls; none of these waits ----------------------------------------------------------------
+
+    def write(self, text: str, channel: str, step: int | None) -> None:
+        """Output text for a channel."""
+        if self.silent:
+            self._swallowed[channel] += len(text)
+            return
+        if not self._within_output(text):
+            return
+        width = self._limits.event // 8
+        for start in range(0, len(text), width):
+            self._add_delta(text[start : start + width], channel, step, width)
+        self._grow(len(text))
+
+    def progress(self, percent: float, message: str | None) -> None:
+        """Only the newest progress is sent; within an attempt it never goes back."""
+        if self.silent:
+            return
+        known = self._set.get("progress", self.job.progress)
+        self._set["progress"] = percent if known is None else max(percent, known)
+        if message is not None:
+            self._set["message"] = message
+        self._grow(64)
+
+    def log(self, message: str, level: str) -> None:
+        if not self.silent:
+            self._add("job.log", {"level": level, "message": message})
+
+    def usage(self, spent: Mapping[str, float]) -> None:
+        """Add what was really spent."""
+        known = dict(self._set.get("usage", self.job.usage))
+        for name, amount in spent.items():
+            known[name] = known.get(name, 0) + amount
+        self._set["usage"] = known
+        self._grow(64)
+
+    def opened(self, step: Step, parent: int | None) -> None:
+        """A step begins."""
+        others = [other for other in self._open_steps() if other.key != step.key]
+        self._set["open_steps"] = (*others, step)
+        self._set["current_step"] = step.name
+        self._add("job.step", _step_data(step, parent))
+
+    def broke(self, step: Step, parent: int | None) -> None:
+        """A step raised; nothing is recorded of it but that."""
+        failed = replace(step, status="failed")
+        self._set["open_steps"] = tuple(failed if s.key == step.key else s for s in self._open_steps())
+        self._add("job.step", _step_data(failed, parent))
+
+    def loud(self, recorded: Iterable[int]) -> None:
+        """The replay is over: what it will write again is taken back before anything else is sent."""
+        self.silent = False
+        if self.job.offsets:
+            self._take_back_but = frozenset(recorded)
+            self._grow(FLUSH_AT)
+
+    # -- what waits until it is committed ---------------------------------------------------------------------------
+
+    async def record(self, step: Step, parent: int | None = None) -> None:
+        """The result, or the due time, of a step; all that was written before it goes with it.
+
+        Raises ContextClosed if the lease is lost.
+        """
+        self._steps.append(step)
+        self._set["open_steps"] = tuple(other for other in self._open_steps() if other.key != step.key)
+        self._add("job.step", _step_data(step, parent))
+        await self.flush()
+
+    async def take(self, signal: Signal, step: Step) -> None:
+        """The signal leaves the inbox as the result of the step that waited for it, in one change."""
+        await self.flush()
+        event = self._event("job.step", _step_data(step, None))
+        async with self._sending:
+            while True:
+                change = lifecycle.append(self.job, events=(event,), steps=(step,), consumed=(signal,))
+                if await self._send(change):
+                    return
+
+    async def room(self) -> None:
+        """Wait while much is unsent, so that a fast writer cannot outrun its store."""
+        while self._size > WAIT_AT:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Send what is pending. Raises ContextClosed if the lease is lost."""
+        async with self._sending:
+            await self._take_back()
+            if self._entries or self._set or self._steps:
+                set, events, steps = self._drained()
+                change = lifecycle.append(self.job, set=set, events=events, steps=steps)
+                await self._send(change)
+
+    async def finish(self, decide: Callable[[Job[Any]], Change], *, completed: bool = False) -> Change | None:
+        """End the slice by the move that `decide` finds, together with what is pending; None if the lease is lost."""
+        async with self._sending:
+            try:
+                await self._take_back()
+                set, events, steps = self._drained()
+                if completed:
+                    events = (*events, *self._done_events(set.get("offsets", self.job.offsets)))
+                while True:
+                    change = decide(self.job)
+                    change = replace(change, set={**set, **change.set}, events=(*events, *change.events), steps=steps)
+                    if await self._send(change):
+                        return change
+            except ContextClosed:
+                return None
+            finally:
+                self.close()
+
+    def refresh(self, job: Job[Any]) -> None:
+        """Take over what others left on the job: wishes, signals, the turn."""
+        if job.lease != self.lease:
+            self.lose(job)
+        elif job.turn > self.job.turn:
+            self.job = replace(
+                self.job,
+                turn=job.turn,
+                inbox=job.inbox,
+                cancel_requested_at=job.cancel_requested_at,
+                cancel_reason=job.cancel_reason,
+            )
+
+    def lose(self, reason: Job[Any] | StoreError) -> None:
+        """The lease is another's, or nobody can say: nothing is sent any more."""
+        self.lost = reason
+        self._stir()
+
+    def close(self) -> None:
+        """From here on nothing is sent."""
+        self.closed = True
+        if self._flusher is not None:
+            self._flusher.cancel()
+
+    # -- within -----------------------------------------------------------------------------------------------------
+
+    def _open_steps(self) -> tuple[Step, ...]:
+        open_steps: tuple[Step, ...] = self._set.get("open_steps", self.job.open_steps)
+        return open_steps
+
+    def _add(self, type: str, data: Mapping[str, Any]) -> None:
+        self._entries.append(self._event(type, data))
+        self._grow(256)
+
+    def _add_delta(self, text: str, channel: str, step: int | None, width: int) -> None:
+        last = self._entries[-1] if self._entries else None
+        if (
+            last is not None
+            and last.type == "job.output.delta"
+            and (last.data["channel"], last.data["step"]) == (channel, step)
+            and len(last.data["text"]) + len(text) <= width
+        ):
+            self._entries[-1] = replace(last, data={**last.data, "text": last.data["text"] + text})
+        else:
+            data = {"channel": channel, "offset": 0, "text": text, "step": step}
+            self._entries.append(self._event("job.output.delta", data))
+
+    def _event(self, type: str, data: Mapping[str, Any]) -> Event:
+        return Event(type=type, time=self._store.now(), attempt=self.job.attempt, data=data)
+
+    def _within_output(self, text: str) -> bool:
+        if self._written > self._limits.output:
+            return False
+        self._written += len(text.encode("utf-8", "surrogatepass"))
+        if self._written > self._limits.output:
+            self.log(f"output beyond {self._limits.output} bytes is dropped", "warning")
+            return False
+        return True
+
+    def _grow(self, size: int) -> None:
+        if self.closed or self.lost is not None:
+            return
+        self._size += size
+        if self._size >= FLUSH_AT:
+            self._full.set()
+        if self._flusher is None or self._flusher.done():
+            self._flusher = asyncio.get_running_loop().create_task(self._flush_soon())
+
+    async def _flush_soon(self) -> None:
+        try:
+            while self._entries or self._set or self._take_back_but is not None:
+                interval = INTERVAL if self.job.seq < MANY_EVENTS else SLOW_INTERVAL
+                try:
+                    async with asyncio.timeout(interval):
+                        await self._full.wait()
+                except TimeoutError:
+                    pass
+                await self.flush()
+        except ContextClosed:
+            pass
+
+    async def _take_back(self) -> None:
+        if self._take_back_but is None:
+            return
+        entries, texts = output.taken_back(await self._log(), self._take_back_but, self._swallowed)
+        self._take_back_but = None
+        self._hashes = {channel: hashlib.sha256(text.encode()) for channel, text in texts.items()}
+        resets = [self._event(_output_type(entry), entry) for entry in entries]
+        offsets = {channel: len(text) for channel, text in texts.items()}
+        change = lifecycle.append(self.job, set={"offsets": {**self.job.offsets, **offsets}}, events=resets)
+        if entries:
+            await self._send(change)
+
+    async def _log(self) -> list[Event]:
+        events: list[Event] = []
+        while page := await self._store.events(self.job.id, after=len(events), limit=PAGE):
+            events += page
+        return events
+
+    def _drained(self) -> tuple[dict[str, Any], tuple[Event, ...], tuple[Step, ...]]:
+        set, entries, steps = self._set, self._entries, tuple(self._steps)
+        self._set, self._entries, self._steps, self._size = {}, [], [], 0
+        self._full.clear()
+        if "progress" in set:
+            shown = {"progress": set["progress"], "message": set.get("message", self.job.message)}
+            shown["currentStep"] = set.get("current_step", self.job.current_step)
+            entries.append(self._event("job.progress", shown))
+        offsets = dict(self.job.offsets)
+        events = tuple(self._placed(event, offsets) for event in entries)
+        return (set if offsets == self.job.offsets else {**set, "offsets": offsets}), events, steps
+
+    def _placed(self, event: Event, offsets: dict[str, int]) -> Event:
+        if event.type != "job.output.delta":
+            return event
+        channel, text = event.data["channel"], event.data["text"]
+        placed = replace(event, data={**event.data, "offset": offsets.get(channel, 0)})
+        offsets[channel] = placed.data["offset"] + len(text)
+        self._hashes.setdefault(channel, hashlib.sha256()).update(text.encode("utf-8", "surrogatepass"))
+        return placed
+
+    def _done_events(self, offsets: Mapping[str, int]) -> list[Event]:
+        facts = [
+            {"channel": channel, "length": length, "sha256": self._hashes[channel].hexdigest()}
+            for channel, length in offsets.items()
+        ]
+        return [self._event("job.output.done", fact) for fact in facts]
+
+    async def _send(self, change: Change) -> bool:
+        """True once it is written; False if it is to be decided again with the job as it now is."""
+        if self.closed or self.lost is not None:
+            raise ContextClosed("the slice is over")
+        try:
+            now_is = await self._apply(change)
+        except StoreError as error:
+            self.lose(error)
+            raise ContextClosed("the store failed; the job goes on once its lease is out") from error
+        if now_is is None:
+            self.job, _ = change.applied(self.job)
+            return True
+        self.refresh(now_is)
+        if self.lost is not None:
+            raise ContextClosed("the lease is lost; another attempt may run")
+        return False
+
+
+def _step_data(step: Step, parent: int | None) -> dict[str, Any]:
+    data: dict[str, Any] = {"name": step.name, "index": step.index, "status": step.wire()["status"]}
+    if step.duration_ms is not None:
+        data["durationMs"] = step.duration_ms
+    return data if parent is None else data | {"parent": parent}
+
+
+def _output_type(entry: Mapping[str, Any]) -> str:
+    return "job.output.delta" if "text" in entry else "job.output.reset"

@@ -1,0 +1,109 @@
+"""Keeps the leases of a worker: a thread with an event loop of its own, which no handler can block."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from outlast.errors import StoreError
+from outlast.stores.base import Head, Lease, Store
+
+MARGIN = 5 / 30
+"""The part of a lease before whose end an attempt stops itself when no renewal got through."""
+
+
+@dataclass(slots=True)
+class Held:
+    """A lease in hand. `lost` and `turned` are called on the worker's loop; times are monotonic."""
+
+    lease: Lease
+    turn: int
+    good_until: float
+    stop_at: float | None
+    turned: Callable[[], None]
+    lost: Callable[[], None]
+
+
+class Renewer:
+    """Renews every lease at a third of its life, and brings back wishes and losses.
+
+    Parameters
+    ----------
+    ttl: seconds a renewal is good for.
+    beat: called on the renewer's loop with each renewal, for the worker's sign of life.
+    """
+
+    def __init__(self, store: Store, ttl: float, beat: Callable[[], None]) -> None:
+        self._store = store
+        self._ttl = ttl
+        self._beat = beat
+        self._held: dict[str, Held] = {}
+        self._loop = asyncio.get_running_loop()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="outlast renewer", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def stop(self) -> None:
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join)
+
+    def hold(
+        self,
+        lease: Lease,
+        turn: int,
+        run_for: float | None,
+        turned: Callable[[], None],
+        lost: Callable[[], None],
+    ) -> None:
+        """Renew this lease until `drop`, but no longer than `run_for` seconds, so that a hung handler is recovered."""
+        now = time.monotonic()
+        stop_at = None if run_for is None else now + run_for
+        self._held[lease.lease] = Held(lease, turn, now + self._ttl, stop_at, turned, lost)
+
+    def drop(self, lease: Lease) -> None:
+        """The slice is over."""
+        self._held.pop(lease.lease, None)
+
+    def _run(self) -> None:
+        asyncio.run(self._renew_for_ever())
+
+    async def _renew_for_ever(self) -> None:
+        while not await asyncio.to_thread(self._stop.wait, self._ttl / 3):
+            self._on_worker_loop(self._beat)
+            try:
+                await self._renew()
+            except StoreError:
+                pass
+            self._give_up()
+
+    async def _renew(self) -> None:
+        asked = time.monotonic()
+        held = [one for one in list(self._held.values()) if one.stop_at is None or asked < one.stop_at]
+        async with asyncio.timeout(self._ttl / 3):
+            heads = await self._store.renew([one.lease for one in held], ttl=self._ttl)
+        for one, head in zip(held, heads, strict=True):
+            self._answered(one, head, asked)
+
+    def _answered(self, one: Held, head: Head | None, asked: float) -> None:
+        if head is None:
+            self._held.pop(one.lease.lease, None)
+            self._on_worker_loop(one.lost)
+            return
+        one.good_until = asked + self._ttl
+        if head.turn != one.turn:
+            one.turn = head.turn
+            self._on_worker_loop(one.turned)
+
+    def _give_up(self) -> None:
+        # By our own clock, for the store's is out of reach: what is not renewed may soon be another's.
+        late = time.monotonic() + self._ttl * MARGIN
+        for one in list(self._held.values()):
+            if one.good_until <= late:
+                self._on_worker_loop(one.lost)
+
+    def _on_worker_loop(self, call: Callable[[], None]) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(call)

@@ -1,0 +1,115 @@
+"""Which recorded steps a slice has come past again, and under which keys calls are remembered.
+
+Until the handler is where it was (every remembered step returned, or one missed) it is silent: what it writes, it has
+written before.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import to_jsonable_python
+
+from outlast.errors import LimitExceeded, NotJson
+from outlast.job import Step
+from outlast.notation import canonical
+from outlast.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One call of a step: the key it is remembered under, and its place in the list of steps."""
+
+    key: str
+    name: str
+    index: int
+    parent: "Frame | None" = None
+
+
+class Replay:
+    """The steps of a job, as one slice comes past them.
+
+    Parameters
+    ----------
+    steps: as recorded when the slice began.
+    recorder: made silent until the replay is over.
+    most: steps that a job may have.
+    """
+
+    def __init__(self, steps: Sequence[Step], recorder: Recorder, most: int) -> None:
+        self._recorder = recorder
+        self._most = most
+        self._known = {step.key: step for step in steps}
+        self._recorded = {step.index for step in steps if step.status == "completed"}
+        self._unpassed = {step.key for step in steps if step.status == "completed"}
+        self._next_index = max((step.index for step in steps), default=-1) + 1
+        self._calls: Counter[str] = Counter()
+        recorder.silent = bool(self._unpassed)
+        if not recorder.silent:
+            recorder.loud(())
+
+    def enter(self, name: str, arguments: Any, parent: Frame | None) -> Frame:
+        """The frame of a call. Raises NotJson if its arguments cannot be compared, LimitExceeded beyond the cap."""
+        call = f"{parent.key if parent else ''}/{name}:{arguments}"
+        occurrence = self._calls[call]
+        self._calls[call] += 1
+        key = f"{call}#{occurrence}"
+        known = self._known.get(key)
+        return Frame(key, name, known.index if known else self._new_index(), parent)
+
+    def known(self, frame: Frame) -> Step | None:
+        """What is recorded of the call: its result, or that it waits. A miss ends the silence."""
+        step = self._known.get(frame.key)
+        if step is not None and step.status == "completed":
+            self._unpassed.discard(frame.key)
+            if not self._unpassed:
+                self.over()
+            return step
+        self.over()
+        return step
+
+    def called_otherwise(self, frame: Frame) -> bool:
+        """True if a step of this name is remembered, not yet returned, and of other arguments."""
+        if self._known.get(frame.key) is not None:
+            return False
+        name = frame.key.rsplit(":", 1)[0]
+        return any(key.rsplit(":", 1)[0] == name for key in self._unpassed)
+
+    def record(self, step: Step) -> None:
+        """The step is committed."""
+        self._known[step.key] = step
+        self._recorded.add(step.index)
+
+    def over(self) -> None:
+        """From here on the handler writes what it has not written before."""
+        if self._recorder.silent:
+            self._recorder.loud(self._recorded)
+
+    def _new_index(self) -> int:
+        if self._next_index >= self._most:
+            raise LimitExceeded(f"a job has at most {self._most} steps")
+        self._next_index += 1
+        return self._next_index - 1
+
+
+def digest_of(name: str, arguments: Any, unseen: type) -> str:
+    """What tells the arguments of one call from another's; values of the type `unseen` do not count.
+
+    Raises NotJson.
+    """
+    try:
+        data = to_jsonable_python(_without(arguments, unseen), by_alias=True)
+        return hashlib.sha256(canonical(data).encode()).hexdigest()[:24]
+    except (ValueError, TypeError, RecursionError) as error:
+        advice = "bind it with a closure: `lambda: fn(thing)`"
+        raise NotJson(f"an argument of step {name!r}", "$", str(error).splitlines()[0][:200], advice) from None
+
+
+def _without(value: Any, unseen: type) -> Any:
+    if isinstance(value, unseen):
+        return None
+    if isinstance(value, list | tuple):
+        return [_without(item, unseen) for item in value]
+    return {key: _without(item, unseen) for key, item in value.items()} if isinstance(value, dict) else value

@@ -1,0 +1,36 @@
+"""Where jobs live. `open_store(url)` is the only door."""
+
+from urllib.parse import urlsplit
+
+from outlast.errors import ConfigurationError
+from outlast.stores.base import Clock, Store
+
+FORMS = "sqlite:///relative/path.db, sqlite:////absolute/path.db, memory://"
+
+
+def open_store(url: str, *, clock: Clock | None = None) -> Store:
+    """The store at a URL, to be opened by `async with` or `await store.open()`.
+
+    Parameters
+    ----------
+    url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `memory://`.
+    clock: replaces the wall clock, for tests.
+
+    Raises ConfigurationError if the URL is none of these.
+    """
+    scheme = urlsplit(url).scheme
+    if scheme == "memory":
+        from outlast.stores.memory import MemoryStore
+
+        return MemoryStore(clock=clock)
+    if scheme == "sqlite":
+        from outlast.stores.sqlite import SqliteStore
+
+        return SqliteStore(url, clock=clock)
+    raise ConfigurationError(_unknown(url, scheme))
+
+
+def _unknown(url: str, scheme: str) -> str:
+    if not scheme:
+        return f"the store URL {url[:64]!r} has no scheme; write one of {FORMS}"
+    return f"no store is known for {scheme!r}; this release keeps jobs in {FORMS}"

@@ -1,0 +1,293 @@
+"""What writes to the tables of SQLite. Every method runs inside a transaction of the writer (sqlite_engine.py)."""
+
+import secrets
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from heapq import merge
+from itertools import islice
+from typing import Any, Literal
+
+import apsw
+
+from outlast import lifecycle
+from outlast.errors import JobNotFound
+from outlast.job import RANK, Change, Event, Job, NewJob, Status, Step
+from outlast.stores import sqlite_rows as rows
+from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
+
+IDEMPOTENCY = 24 * 3600.0
+
+WHOLE_BY_ID = f"select {', '.join(rows.WHOLE)} from whole where id = ?"
+WHOLE_BY_IDS = f"select {', '.join(rows.WHOLE)} from whole where id in (select value from json_each(?))"
+WHOLE_BY_KEY = f"select {', '.join(rows.WHOLE)} from whole where idempotency_key = ? and owner is ? and created_at > ?"
+STORED = f"select {', '.join(rows.STORED)} from job join live using (n) where id = ?"
+
+_ID = rows.WHOLE.index("id")
+
+INSERT_JOB = f"""
+    insert into job ({", ".join(rows.FIXED + rows.MOVED)})
+    values ({", ".join("?" * len(rows.FIXED + rows.MOVED))})"""
+INSERT_LIVE = f"""
+    insert into live ({", ".join(rows.APPENDED)}, lease_until, n)
+    values ({", ".join("?" * len(rows.APPENDED))}, ?, ?)"""
+INSERT_ASKED = "insert into asked (n, asked, payload) values (?, ?, ?)"
+INSERT_EVENT = "insert into event (n, seq, type, time, attempt, output, data) values (?, ?, ?, ?, ?, ?, ?)"
+INSERT_SIGNAL = """
+    insert into signal (n, number, name, key, taken, value)
+    values (?1, (select ifnull(max(number), 0) + 1 from signal where n = ?1), ?2, ?3, 0, ?4)"""
+TAKE_SIGNAL = "update signal set taken = 1 where n = ? and number = ?"
+
+UPDATE_JOB = f"update job set {', '.join(f'{name} = ?' for name in rows.MOVED)} where n = ?"
+UPDATE_LIVE = f"update live set {', '.join(f'{name} = ?' for name in rows.APPENDED)}, lease_until = ? where n = ?"
+APPEND_LIVE = f"update live set {', '.join(f'{name} = ?' for name in rows.APPENDED)} where n = ?"
+SAVE_STEP = """
+    insert into step (n, key, name, place, status, due, attempt, duration_ms, value) values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+    on conflict (n, key) do update
+       set name = excluded.name, place = excluded.place, status = excluded.status, due = excluded.due,
+           attempt = excluded.attempt, duration_ms = excluded.duration_ms, value = excluded.value
+     where step.status <> 'completed'"""
+SAVE_ERROR = """
+    insert into result (n, last_error) values (?, ?)
+    on conflict (n) do update set last_error = excluded.last_error"""
+SAVE_RESULT = """
+    insert into result (n, result_json) values (?, ?)
+    on conflict (n) do update set result_json = excluded.result_json"""
+
+READY = "select rank, tag, id from job where type = ? and tag is not null order by rank, tag, id"
+READY_OF_IDS = """
+    select rank, tag, id from job
+     where id in (select value from json_each(?)) and tag is not null and type in (select value from json_each(?))
+     order by rank, tag, id"""
+NEXT_AT = """
+    select min(at) from (
+        select min(next_at) as at from job indexed by job_wakes
+         where next_at is not null and status in ('queued', 'processing', 'waiting', 'retrying')
+        union all
+        select min(lease_until) from live where lease_until is not null)"""
+HEAD = """
+    with recursive ready (type) as (
+        select min(type) from job where tag is not null
+        union all
+        select (select min(type) from job where tag is not null and type > ready.type) from ready
+         where ready.type is not null)
+    select min((select min(tag) from job where tag is not null and type = ready.type and rank = ?)) from ready"""
+OWN = "select max(tag) from job where tag is not null and rank = ? and owner is ?"
+
+HELD = """
+    select n, id, lease, seq, turn from job join live using (n)
+     where id in (select value from json_each(?)) and lease is not null"""
+RENEW = "update live set lease_until = ? where n in (select value from json_each(?))"
+
+ENDED = """
+    select n, id, owner from job
+     where id in (select value from json_each(?)) and +status in ('completed', 'failed', 'cancelled')"""
+PURGE = [
+    "delete from event where n in (select value from json_each(?))",
+    "delete from step where n in (select value from json_each(?))",
+    "delete from signal where n in (select value from json_each(?))",
+    "delete from result where n in (select value from json_each(?))",
+    "delete from asked where n in (select value from json_each(?))",
+    "delete from live where n in (select value from json_each(?))",
+    "delete from job where n in (select value from json_each(?))",
+]
+
+FETCH = "select key, value, version, expires_at from record where key = ?"
+PUT = """
+    insert into record (key, value, version, expires_at) values (?, ?, ?, ?)
+    on conflict (key) do update
+       set value = excluded.value, version = excluded.version, expires_at = excluded.expires_at"""
+DROP = "delete from record where key in (select value from json_each(?)) or expires_at <= ?"
+
+
+class Writes:
+    """The writes of one transaction, and the news they make."""
+
+    def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
+        self._connection = connection
+        self._do: Callable[..., Any] = connection.execute
+        self._now = clock.now
+        self._tags = Tags(connection)
+        self._ids: set[str] = set()
+        self._ready = False
+
+    def begin(self) -> None:
+        """A new transaction: other processes may have written since the last one."""
+        self.forget()
+        self._ids, self._ready = set(), False
+
+    def forget(self) -> None:
+        """What this transaction wrote may be gone."""
+        self._tags.forget()
+
+    def news(self) -> News | None:
+        return News(frozenset(self._ids), self._ready) if self._ids else None
+
+    # -- jobs in ----------------------------------------------------------------------------------------------------
+
+    def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
+        return [self._holder(one.job) or self._insert(one) for one in new]
+
+    def _holder(self, job: Job[Any]) -> Job[Any] | None:
+        row = self._do(WHOLE_BY_ID, (job.id,)).fetchone()
+        if row is None and job.idempotency_key is not None:
+            row = self._do(WHOLE_BY_KEY, (job.idempotency_key, job.owner, self._now() - IDEMPOTENCY)).fetchone()
+        return None if row is None else rows.job_of(row)
+
+    def _insert(self, new: NewJob) -> Job[Any]:
+        born, rank = new.job, RANK[new.job.priority]
+        placed = {} if new.place is None else {"tag": self._tags.give(rank, born.owner, new.place)}
+        job, events = Change(id=born.id, set=placed, events=new.events).applied(born)
+        moved, live = rows.kept_rows(job)
+        self._do(INSERT_JOB, (*rows.fixed_row(job), *moved))
+        n = self._connection.last_insert_rowid()
+        self._do(INSERT_LIVE, (*live, n))
+        self._do(INSERT_ASKED, (n, rows.asked_text(job), job.payload_json))
+        self._write_log(n, events, new.steps)
+        self._tell(job.id, ready=True)
+        return job
+
+    # -- moves, wishes, appends -------------------------------------------------------------------------------------
+
+    def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
+        return [self._apply(change) for change in changes]
+
+    def _apply(self, change: Change) -> Job[Any] | None:
+        row = self._do(STORED, (change.id,)).fetchone()
+        if row is None:
+            raise JobNotFound(change.id)
+        stored = rows.stored_of(row)
+        if not change.holds(stored):
+            return rows.job_of(self._do(WHOLE_BY_ID, (change.id,)).fetchone())
+        self._write(stored, change)
+        return None
+
+    def _write(self, stored: rows.Stored, change: Change) -> None:
+        claimable = stored.tag is not None
+        events = stored.lay(change)
+        if change.place is not None:
+            stored.tag = self._tags.give(stored.rank, stored.owner, change.place)
+        elif claimable and stored.tag is None:
+            self._tags.forget()
+        self._write_rows(stored, change)
+        self._write_log(stored.n, events, change.steps)
+        self._write_inbox(stored.n, change)
+        self._tell(change.id, ready=change.place is not None)
+
+    def _write_rows(self, stored: rows.Stored, change: Change) -> None:
+        if change.place is None and change.set.keys() <= rows.APPENDED_SET:
+            self._do(APPEND_LIVE, stored.appended)
+            return
+        self._do(UPDATE_JOB, stored.moved)
+        self._do(UPDATE_LIVE, stored.live)
+        if "last_error" in change.set:
+            self._do(SAVE_ERROR, (stored.n, rows.error_text(change.set["last_error"])))
+        if "result_json" in change.set:
+            self._do(SAVE_RESULT, (stored.n, change.set["result_json"]))
+
+    def _write_log(self, n: int, events: Sequence[Event], steps: Sequence[Step]) -> None:
+        for event in events:
+            self._do(INSERT_EVENT, rows.event_row(n, event))
+        for step in steps:
+            self._do(SAVE_STEP, rows.step_row(n, step))
+
+    def _write_inbox(self, n: int, change: Change) -> None:
+        for number in change.consumed:
+            self._do(TAKE_SIGNAL, (n, number))
+        if change.signal is not None:
+            self._do(INSERT_SIGNAL, (n, change.signal.name, change.signal.key, change.signal.value))
+
+    # -- claims -----------------------------------------------------------------------------------------------------
+
+    def claim(self, n: int, types: Collection[str], worker: str, ids: Sequence[str] | None, ttl: float) -> Claimed:
+        now = self._now()
+        chosen = [job_id for _, _, job_id in islice(self.ready(types, ids), n)]
+        found = {row[_ID]: row for row in self._do(WHOLE_BY_IDS, (rows.dumps(chosen),))}
+        jobs = [self._claim(found[job_id], worker, now + ttl, now) for job_id in chosen]
+        return Claimed([job for job in jobs if job.status is Status.PROCESSING], self.next_at())
+
+    def ready(self, types: Collection[str], ids: Sequence[str] | None) -> Iterator[tuple[int, int, str]]:
+        """(rank, tag, id) of the claimable jobs, in the order of claims."""
+        if ids is not None:
+            return iter(self._do(READY_OF_IDS, (rows.dumps(list(ids)), rows.dumps(list(types)))))
+        return merge(*(self._do(READY, (type,)) for type in set(types)))
+
+    def _claim(self, row: rows.Values, worker: str, until: float, now: float) -> Job[Any]:
+        job = rows.job_of(row)
+        change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
+        self._write(rows.stored_of(row), change)
+        return change.applied(job)[0]
+
+    def next_at(self) -> float | None:
+        """When the clock will next move a live job."""
+        soonest: float | None = self._do(NEXT_AT).get
+        return soonest
+
+    def renew(self, leases: Sequence[Lease], ttl: float) -> list[Head | None]:
+        held = {}
+        for n, job_id, lease, seq, turn in self._do(HELD, (rows.dumps([lease.job_id for lease in leases]),)):
+            held[Lease(job_id, lease)] = n, Head(seq, turn)
+        good = [held[lease][0] for lease in leases if lease in held]
+        self._do(RENEW, (self._now() + ttl, rows.dumps(good)))
+        return [held[lease][1] if lease in held else None for lease in leases]
+
+    # -- out --------------------------------------------------------------------------------------------------------
+
+    def purge(self, ids: Sequence[str], owner: Owner) -> list[str]:
+        ended = self._do(ENDED, (rows.dumps(list(dict.fromkeys(ids))),)).fetchall()
+        gone = {n: job_id for n, job_id, whose in ended if owner is ANY or owner == whose}
+        for statement in PURGE:
+            self._do(statement, (rows.dumps(list(gone)),))
+        for job_id in gone.values():
+            self._tell(job_id, ready=False)
+        return list(gone.values())
+
+    # -- records ----------------------------------------------------------------------------------------------------
+
+    def put(self, key: str, value: Mapping[str, Any], version: int | None, ttl: float | None) -> Record | None:
+        now = self._now()
+        row = self._do(FETCH, (key,)).fetchone()
+        old = None if row is None else rows.record_of(row)
+        current = 0 if old is None or (old.expires_at is not None and old.expires_at <= now) else old.version
+        if version is not None and version != current:
+            return None
+        record = Record(key, dict(value), current + 1, None if ttl is None else now + ttl)
+        self._do(PUT, (key, rows.dumps(record.value), record.version, record.expires_at))
+        return record
+
+    def drop(self, keys: Collection[str]) -> None:
+        self._do(DROP, (rows.dumps(list(keys)), self._now()))
+
+    def _tell(self, job_id: str, *, ready: bool) -> None:
+        self._ids.add(job_id)
+        self._ready = self._ready or ready
+
+
+class Tags:
+    """The fair order (`Store.apply` states the rule). What was read is kept while only this transaction writes."""
+
+    def __init__(self, connection: apsw.Connection) -> None:
+        self._do: Callable[..., Any] = connection.execute
+        self._heads: dict[int, int | None] = {}
+        self._owns: dict[tuple[int, str | None], int | None] = {}
+
+    def forget(self) -> None:
+        """Ready jobs went, or others may have written."""
+        self._heads.clear()
+        self._owns.clear()
+
+    def give(self, rank: int, owner: str | None, place: Literal["back", "front"]) -> int:
+        head, own = self._head(rank), self._own(rank, owner)
+        front = 0 if head is None else head
+        tag = front if place == "front" or own is None else max(front, own + 1)
+        self._heads[rank] = front
+        self._owns[rank, owner] = tag if own is None else max(own, tag)
+        return tag
+
+    def _head(self, rank: int) -> int | None:
+        if rank not in self._heads:
+            self._heads[rank] = self._do(HEAD, (rank,)).get
+        return self._heads[rank]
+
+    def _own(self, rank: int, owner: str | None) -> int | None:
+        if (rank, owner) not in self._owns:
+            self._owns[rank, owner] = self._do(OWN, (rank, owner)).get
+        return self._owns[rank, owner]

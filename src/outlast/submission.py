@@ -1,0 +1,137 @@
+"""From a payload and options to a job: every check that stands before the store."""
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any, NoReturn
+
+from pydantic_core import from_json, to_json
+
+from outlast.codec import Codec
+from outlast.errors import InvalidRequest, NotJson
+from outlast.handler import Duration, Handler, Options
+from outlast.job import RANK, Job, NewJob
+from outlast.lifecycle import submit
+from outlast.notation import digest
+from outlast.policy import Limits, seconds
+
+
+def prepare(
+    handler: Handler[Any, Any], payload_json: str, options: Options, limits: Limits, *, id: str, now: float
+) -> NewJob:
+    """The job to be stored. Raises InvalidRequest with the field that is wrong."""
+    settings = handler.settings
+    allowed = settings.max_payload or limits.payload
+    if len(payload_json.encode()) > allowed:
+        _refuse("/payload", f"the payload is larger than {allowed} bytes", code="payload_too_large")
+    priority = options.get("priority") or settings.priority
+    if priority not in RANK:
+        _refuse("/priority", f"priority is one of {', '.join(RANK)}")
+    deadline = _duration(options.get("deadline"), "/deadline", limits.delay)
+    deadline = settings.deadline if deadline is None else deadline
+    keep = _duration(options.get("keep"), "/keep", limits.delay)
+    key = options.get("idempotency_key")
+    job: Job[Any] = Job(
+        id=id,
+        type=handler.name,
+        owner=_name(options.get("owner"), "/owner", limits),
+        priority=priority,
+        max_retries=_retries(options.get("retries"), settings.retries, limits),
+        timeout=settings.timeout,
+        backoff_base=settings.backoff[0],
+        backoff_cap=settings.backoff[1],
+        deadline=None if deadline is None else now + deadline,
+        keep=settings.keep if keep is None else keep,
+        planned=settings.steps,
+        tags=_tags(options.get("tags", ()), limits),
+        metadata=_metadata(options.get("metadata", {}), limits),
+        idempotency_key=_key(key, limits),
+        fingerprint=None if key is None else _fingerprint(handler.name, payload_json, options),
+        external_id=_name(options.get("external_id"), "/externalId", limits),
+        payload_json=payload_json,
+    )
+    return submit(job, now, run_at=_run_at(options, now, limits))
+
+
+def _run_at(options: Options, now: float, limits: Limits) -> float | None:
+    delay = _duration(options.get("delay"), "/delay", limits.delay)
+    at = options.get("run_at")
+    if at is None:
+        return None if delay is None else now + delay
+    if delay is not None:
+        _refuse("/runAt", "give either a delay or a time to run at, not both")
+    if not isinstance(at, datetime) or at.tzinfo is None:
+        _refuse("/runAt", "the time to run at needs a zone")
+    if at.timestamp() > now + limits.delay:
+        _refuse("/runAt", f"the time to run at is more than {limits.delay / 86400:g} days away")
+    return at.timestamp()
+
+
+def _duration(value: Duration | None, pointer: str, most: float) -> float | None:
+    if value is None:
+        return None
+    try:
+        length = seconds(value)
+    except (ValueError, TypeError) as error:
+        _refuse(pointer, str(error))
+    if length > most:
+        _refuse(pointer, f"at most {most / 86400:g} days")
+    return length
+
+
+def _retries(value: int | None, default: int, limits: Limits) -> int:
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= limits.max_retries:
+        _refuse("/maxRetries", f"retries is a whole number from 0 to {limits.max_retries}")
+    return value
+
+
+def _name(value: str | None, pointer: str, limits: Limits) -> str | None:
+    if value is not None:
+        _text(value, pointer, limits.name, str.isprintable)
+    return value
+
+
+def _key(value: str | None, limits: Limits) -> str | None:
+    if value is not None:
+        _text(value, "/idempotencyKey", limits.name, _visible_ascii)
+    return value
+
+
+def _tags(values: Any, limits: Limits) -> tuple[str, ...]:
+    if isinstance(values, str) or len(values) > limits.tags:
+        _refuse("/tags", f"tags is a list of at most {limits.tags}")
+    for number, tag in enumerate(values):
+        _text(tag, f"/tags/{number}", limits.tag, str.isprintable)
+    return tuple(values)
+
+
+def _metadata(value: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        _refuse("/metadata", "metadata is a JSON object")
+    try:
+        text = Codec(Any, "metadata").encode(dict(value))
+    except NotJson as error:
+        _refuse("/metadata", str(error))
+    if len(text.encode()) > limits.metadata:
+        _refuse("/metadata", f"metadata is larger than {limits.metadata} bytes")
+    plain: Mapping[str, Any] = from_json(text)
+    return plain
+
+
+def _text(value: Any, pointer: str, most: int, allowed: Callable[[str], bool]) -> None:
+    if not isinstance(value, str) or not 1 <= len(value) <= most or not allowed(value):
+        _refuse(pointer, f"text of 1 to {most} printable characters is wanted")
+
+
+def _visible_ascii(text: str) -> bool:
+    return text.isascii() and all("!" <= character <= "~" for character in text)
+
+
+def _fingerprint(type: str, payload_json: str, options: Options) -> str:
+    asked = {name: value for name, value in options.items() if name not in ("owner", "idempotency_key")}
+    return digest({"type": type, "payload": from_json(payload_json), "options": from_json(to_json(asked))})
+
+
+def _refuse(pointer: str, detail: str, *, code: str = "validation") -> NoReturn:
+    raise InvalidRequest(f"{pointer}: {detail}", code=code, errors=[{"pointer": pointer, "detail": detail}])

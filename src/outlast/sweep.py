@@ -1,0 +1,100 @@
+"""What is due: delays, retries, wakes, deadlines, leases that ran out, workers that died, purges.
+
+Any number of sweeps may run at once: each move holds only if nobody was faster.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from random import random, uniform
+from typing import Any
+
+from outlast import lifecycle, presence
+from outlast.errors import JobNotFound, StoreError
+from outlast.job import Change, Job, Status
+from outlast.observe import Observe
+from outlast.stores.base import Store
+
+BATCH = 500
+LOOK_EVERY = 1.0
+"""Seconds between two looks for workers of this host that died, give or take a quarter."""
+
+
+async def sweep(store: Store, observe: Observe, dead: frozenset[str] = frozenset()) -> int:
+    """Move all that is due now; answers how many jobs were moved or removed.
+
+    Raises StoreError if the store fails on the way; what was moved stays moved.
+    """
+    moved = 0
+    while jobs := await store.due(BATCH, dead=dead):
+        done = await _move(store, observe, jobs, dead) + await _purge(store, observe, jobs)
+        moved += done
+        if len(jobs) < BATCH or not done:
+            break
+    return moved
+
+
+async def _move(store: Store, observe: Observe, jobs: Sequence[Job[Any]], dead: frozenset[str]) -> int:
+    now = store.now()
+    decided = [(job, lifecycle.due(job, now, dead=dead, chance=random())) for job in jobs]
+    changes = [(job, change) for job, change in decided if change is not None]
+    refused = await _applied(store, [change for _, change in changes])
+    for (job, change), held in zip(changes, refused, strict=True):
+        if held and job.status is Status.PROCESSING:
+            observe("lease.taken_over", job_id=job.id, attempt=job.attempt, status=str(change.set["status"]))
+    return sum(refused)
+
+
+async def _applied(store: Store, changes: Sequence[Change]) -> list[bool]:
+    try:
+        return [answer is None for answer in await store.apply(changes)]
+    except JobNotFound:
+        # One of them was removed in between; the next look no longer has it among the due.
+        return [False] * len(changes)
+
+
+async def _purge(store: Store, observe: Observe, jobs: Sequence[Job[Any]]) -> int:
+    gone = await store.purge([job.id for job in jobs if job.ended])
+    if gone:
+        observe("purge.done", count=len(gone))
+    return len(gone)
+
+
+class Sweeper:
+    """Sweeps when the clock says so, and looks each second for workers of this host that died."""
+
+    def __init__(self, store: Store, observe: Observe) -> None:
+        self._store = store
+        self._observe = observe
+        self._folder = presence.folder(store)
+        self._armed = asyncio.Event()
+        self._next_at: float | None = None
+
+    def arm(self, at: float | None) -> None:
+        """Something is due at this time."""
+        if at is not None and (self._next_at is None or at < self._next_at):
+            self._next_at = at
+            self._armed.set()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            look_at = self._store.now() + LOOK_EVERY * uniform(0.75, 1.25)
+            await self._store.clock.wait(self._armed, min(look_at, self._next_at or look_at))
+            self._armed.clear()
+            try:
+                await self._sweep()
+            except StoreError as error:
+                self._observe("sweep.failed", error=error)
+                await asyncio.sleep(uniform(0.5, 1.5))
+
+    async def _sweep(self) -> None:
+        if self._next_at is not None and self._next_at <= self._store.now():
+            self._next_at = None
+        workers = await presence.present(self._store)
+        dead = presence.gone(self._folder, workers)
+        await sweep(self._store, self._observe, dead)
+        for worker in dead:
+            # Only now that its jobs are elsewhere may it be forgotten.
+            self._observe("worker.died", worker=worker)
+            await presence.leave(self._store, worker)
+            presence.forget(self._folder, worker)

@@ -1,0 +1,82 @@
+"""A clock that stands still until a test moves it."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from outlast.stores.base import Clock
+
+START = 1_800_000_000.25
+"""When every test begins: 15 January 2027, and a quarter of a second, so that nothing rests on whole numbers."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Alarm:
+    """Somebody who waits on an event loop, at most until a time."""
+
+    until: float
+    loop: asyncio.AbstractEventLoop
+    timeout: asyncio.Timeout
+
+
+class FakeClock(Clock):
+    """Give it to a store, and time passes only by `advance`; nobody ever sleeps.
+
+    It may be waited on from several event loops and advanced from any thread.
+    """
+
+    def __init__(self, start: float = START) -> None:
+        self._now = start
+        self._lock = threading.Lock()
+        self._alarms: set[_Alarm] = set()
+
+    def now(self) -> float:
+        return self._now
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass, and wake everybody whose time has come."""
+        if seconds < 0:
+            raise ValueError("time does not go back")
+        with self._lock:
+            self._now += seconds
+            come = [alarm for alarm in self._alarms if alarm.until <= self._now]
+        for alarm in come:
+            alarm.loop.call_soon_threadsafe(self._ring, alarm)
+
+    async def wait(self, event: asyncio.Event, until: float | None) -> bool:
+        try:
+            async with asyncio.timeout(None) as timeout:
+                with self._alarm(timeout, until):
+                    await event.wait()
+        except TimeoutError:
+            return event.is_set()
+        return True
+
+    @contextmanager
+    def _alarm(self, timeout: asyncio.Timeout, until: float | None) -> Iterator[None]:
+        if until is None:
+            yield
+            return
+        alarm = _Alarm(until, asyncio.get_running_loop(), timeout)
+        with self._lock:
+            self._alarms.add(alarm)
+            come = until <= self._now
+        if come:
+            self._ring(alarm)
+        try:
+            yield
+        finally:
+            self._take_down(alarm)
+
+    def _ring(self, alarm: _Alarm) -> None:
+        """Runs on the loop that waits; whoever has stopped waiting meanwhile is not woken."""
+        if self._take_down(alarm):
+            alarm.timeout.reschedule(alarm.loop.time())
+
+    def _take_down(self, alarm: _Alarm) -> bool:
+        with self._lock:
+            waits = alarm in self._alarms
+            self._alarms.discard(alarm)
+        return waits

@@ -1,0 +1,246 @@
+"""What can be asked of jobs and wished for them: the verbs of the app, over any store."""
+
+import secrets
+from abc import ABC, abstractmethod
+from asyncio import Event as Flag
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+from pydantic_core import from_json
+
+from outlast import lifecycle, output, policy, presence
+from outlast.attempt import Runtime
+from outlast.codec import Codec
+from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
+from outlast.follow import follow
+from outlast.handler import Duration, Handler
+from outlast.job import Change, Event, Job, Signal, Status, Step
+from outlast.notation import job_id
+from outlast.policy import Limits, seconds
+from outlast.presence import WorkerInfo
+from outlast.stores.base import ANY, Owner, Query, Store
+from outlast.sweep import Sweeper
+
+T = TypeVar("T")
+
+HISTORY_AGE = 10.0
+"""Seconds for which the durations that estimates rest on are kept."""
+
+
+@dataclass(slots=True)
+class Opened:
+    """What exists while the app is connected."""
+
+    store: Store
+    runtime: Runtime
+    sweeper: Sweeper
+    stopping: Flag
+
+
+class Verbs(ABC):
+    """The part of the app that needs no more than its store and its handlers."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.handlers: dict[str, Handler[Any, Any]] = {}
+        self._durations: dict[str, tuple[float, Sequence[float]]] = {}
+
+    @abstractmethod
+    async def _open(self) -> Opened:
+        """Connect, if that has not been done."""
+
+    async def _runtime(self) -> Runtime:
+        return (await self._open()).runtime
+
+    # -- ask --------------------------------------------------------------------------------------------------------
+
+    async def get(self, id: str, *, owner: Owner = ANY, payload: bool = False) -> Job[Any]:
+        """The job as it now is, with its result decoded. Raises JobNotFound."""
+        runtime = await self._runtime()
+        job = await runtime.one.get(id, owner=owner, payload=payload)
+        if job is None:
+            raise JobNotFound(id)
+        return self._decoded(job)
+
+    async def find(self, query: Query) -> list[Job[Any]]:
+        """A page of jobs, without payloads and results."""
+        return await (await self._runtime()).store.find(query)
+
+    async def count(self, query: Query | None = None) -> dict[tuple[str, Status], int]:
+        """How many jobs there are by (type, status)."""
+        return await (await self._runtime()).store.count(query or Query())
+
+    async def steps(self, id: str) -> list[Step]:
+        """The recorded steps of a job, waits among them."""
+        return await (await self._runtime()).store.steps(id)
+
+    async def events(self, id: str, *, after: int = 0, limit: int = 500) -> list[Event]:
+        """A page of the job's log."""
+        return await (await self._runtime()).store.events(id, after=after, limit=limit)
+
+    async def output(self, id: str, *, channel: str = "text") -> str:
+        """All text of a channel so far."""
+        events: list[Event] = []
+        while page := await self.events(id, after=events[-1].seq if events else 0, limit=1000):
+            events += page
+        return output.text(events, channel)
+
+    async def workers(self) -> list[WorkerInfo]:
+        """The workers that gave a sign of life within the last minute."""
+        return await presence.present((await self._runtime()).store)
+
+    async def remaining(self, job: Job[Any]) -> float | None:
+        """Seconds the job probably still takes, from how long its type took lately; None if nobody can say."""
+        if job.ended:
+            return None
+        now = (await self._runtime()).store.now()
+        elapsed = 0.0 if job.started_at is None else now - job.started_at
+        return policy.remaining(await self._history(job.type, now), elapsed)
+
+    async def _history(self, type: str, now: float) -> Sequence[float]:
+        known_at, durations = self._durations.get(type, (float("-inf"), ()))
+        if now - known_at > HISTORY_AGE:
+            query = Query(type=type, status=frozenset({Status.COMPLETED}), limit=policy.HISTORY)
+            jobs = await self.find(query)
+            durations = [job.completed_at - job.started_at for job in jobs if job.completed_at and job.started_at]
+            self._durations[type] = now, durations
+        return durations
+
+    # -- wait, follow -----------------------------------------------------------------------------------------------
+
+    async def wait(self, job: Job[T] | str, timeout: Duration | None = None, *, owner: Owner = ANY) -> Job[T]:
+        """The job once it has ended, whatever its end, with its result decoded.
+
+        Raises WaitTimeout if it is still live after `timeout`, JobNotFound.
+        """
+        id = job if isinstance(job, str) else job.id
+        ended = await self._await(id, lambda job: job.ended, timeout, owner)
+        if not ended.ended:
+            raise WaitTimeout(f"{id} is still {ended.status} after {timeout} s; it goes on, wait again or follow it")
+        return ended
+
+    async def changed_since(self, id: str, version: int, timeout: Duration, *, owner: Owner = ANY) -> Job[Any]:
+        """The job as soon as its version is above `version`, or as it is after `timeout`."""
+        return await self._await(id, lambda job: job.version > version, timeout, owner)
+
+    async def _await(
+        self, id: str, enough: Callable[[Job[Any]], bool], timeout: Duration | None, owner: Owner
+    ) -> Job[Any]:
+        opened = await self._open()
+        until = None if timeout is None else opened.store.now() + seconds(timeout)
+        with opened.runtime.hub.reading(id) as grown:
+            while True:
+                grown.clear()
+                job = await self.get(id, owner=owner)
+                if enough(job) or opened.stopping.is_set():
+                    return job
+                if not await opened.store.clock.wait(grown, until):
+                    return job
+
+    async def follow(self, id: str, after: int = 0, *, owner: Owner = ANY) -> AsyncIterator[Event]:
+        """The job's events from number `after` + 1 on, as they come, to the last one. Raises JobNotFound."""
+        opened = await self._open()
+        await self.get(id, owner=owner)
+        async for event in follow(opened.runtime.hub, opened.store, id, after, opened.stopping):
+            yield event
+
+    # -- wishes -----------------------------------------------------------------------------------------------------
+
+    async def cancel(
+        self, id: str, *, owner: Owner = ANY, by: str | None = None, reason: str | None = None
+    ) -> Job[Any]:
+        """Ask for the job's end; an ended job is answered unchanged. Raises JobNotFound."""
+        return await self._wish(id, owner, lambda job, now: lifecycle.cancel(job, now, by=by, reason=reason))
+
+    async def signal(
+        self, id: str, name: str, value: Any = None, *, owner: Owner = ANY, key: str | None = None
+    ) -> Job[Any]:
+        """Leave a value in the job's inbox, whether or not it waits for it yet.
+
+        `key` makes a repeat harmless: the same key counts once. Raises JobNotFound; JobConflict once the job has ended.
+        """
+        if not 1 <= len(name) <= self.limits.name or not name.isprintable():
+            detail = f"a signal's name is text of 1 to {self.limits.name} printable characters"
+            raise InvalidRequest(detail, errors=[{"pointer": "/name", "detail": detail}])
+        left = Signal(name=name, value=_signal_value(value, self.limits), key=key)
+        store = (await self._runtime()).store
+        known = [] if key is None else [one.key for one in await store.signals(id) if one.key is not None]
+        return await self._wish(id, owner, lambda job, now: lifecycle.signal(job, left, now, known=known))
+
+    async def _wish(self, id: str, owner: Owner, decide: Callable[[Job[Any], float], Change | None]) -> Job[Any]:
+        runtime = await self._runtime()
+        job = await self.get(id, owner=owner)
+        while change := decide(job, runtime.store.now()):
+            refused = await runtime.one.apply(change)
+            if refused is None:
+                runtime.hub.turned(id)
+                return await self.get(id, owner=owner)
+            job = refused
+        return self._decoded(job)
+
+    async def retry(self, id: str, *, owner: Owner = ANY, from_start: bool = False, force: bool = False) -> Job[Any]:
+        """A new job that does again what a failed or cancelled one was to do, with its finished steps.
+
+        Parameters
+        ----------
+        from_start: without the finished steps.
+        force: also for a completed job.
+
+        Raises JobNotFound; JobConflict if the job is live, or completed without `force`.
+        """
+        runtime = await self._runtime()
+        job = await self.get(id, owner=owner, payload=True)
+        now = runtime.store.now()
+        again = lifecycle.copy_for_retry(job, new_id(now), now, force=force)
+        steps = [] if from_start else await runtime.store.steps(id)
+        finished = tuple(step for step in steps if step.status == "completed")
+        new: Job[Any] = await runtime.one.insert(lifecycle.submit(again, now, steps=finished))
+        return new
+
+    async def delete(self, id: str, *, owner: Owner = ANY) -> None:
+        """Remove an ended job with all that belongs to it. Raises JobNotFound; JobConflict while it is live."""
+        store = (await self._runtime()).store
+        if not await store.purge([id], owner=owner):
+            job = await self.get(id, owner=owner)
+            raise JobConflict(f"the job is {job.status}; cancel it first", code="job_live", job_id=id)
+
+    def _decoded(self, job: Job[Any]) -> Job[Any]:
+        if job.result_json is None:
+            return job
+        handler = self.handlers.get(job.type)
+        try:
+            codec = handler.result if handler is not None else Codec(Any, "the result")
+            return replace(job, result=codec.decode(job.result_json))
+        except NotJson:
+            # Written by an older version of the handler: the plain JSON is all that can be said.
+            return replace(job, result=from_json(job.result_json))
+
+    async def list(
+        self,
+        *,
+        owner: Owner = ANY,
+        status: Status | str | Sequence[Status | str] | None = None,
+        type: str | None = None,
+        tag: str | None = None,
+        before: str | None = None,
+        limit: int = 50,
+    ) -> Sequence[Job[Any]]:
+        """A page of jobs, newest first, without payloads and results; `before` is the last id of the page before."""
+        asked = [status] if isinstance(status, str) else status
+        statuses = None if asked is None else frozenset(Status(one) for one in asked)
+        return await self.find(Query(owner=owner, status=statuses, type=type, tag=tag, before=before, limit=limit))
+
+
+def _signal_value(value: Any, limits: Limits) -> str:
+    try:
+        text = Codec(Any, "the signal's value").encode(value)
+    except NotJson as error:
+        raise InvalidRequest(str(error)) from None
+    if len(text.encode()) > limits.payload:
+        raise InvalidRequest(f"the value is larger than {limits.payload} bytes", code="payload_too_large")
+    return text
+
+
+def new_id(now: float) -> str:
+    return job_id(now, secrets.token_bytes(12))

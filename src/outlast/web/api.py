@@ -1,0 +1,54 @@
+"""The HTTP surface of the jobs: its routes, and how it is put into a host."""
+
+from typing import Any
+
+from starlette.routing import Match, Mount
+from starlette.types import ASGIApp, Scope
+
+from outlast.app import Outlast
+from outlast.errors import ConfigurationError
+from outlast.web import jobs
+from outlast.web.auth import CANCEL, READ, WRITE, Authenticate, Door
+from outlast.web.events import events
+from outlast.web.surface import Route, Surface, below_root
+
+JOBS = (
+    Route("POST", "", jobs.submit, WRITE),
+    Route("GET", "", jobs.find, READ),
+    Route("GET", "/{id}", jobs.show, READ),
+    Route("DELETE", "/{id}", jobs.delete, WRITE),
+    Route("GET", "/{id}/events", events, READ),
+    Route("GET", "/{id}/output", jobs.show_output, READ),
+    Route("GET", "/{id}/result", jobs.result, READ),
+    Route("POST", "/{id}/cancel", jobs.cancel, CANCEL),
+    Route("POST", "/{id}/retry", jobs.retry, WRITE),
+    Route("POST", "/{id}/signals/{name}", jobs.signal, WRITE),
+)
+"""Below the mount point; a fixed word in a path must stand above the parameter it could be taken for."""
+
+
+def asgi(app: Outlast, authenticate: Authenticate | None = None) -> ASGIApp:
+    """The surface as an ASGI app that holds no `/jobs` of its own."""
+    return Surface(app, JOBS, Door(authenticate))
+
+
+def mount(app: Outlast, host: Any, path: str = "/jobs", authenticate: Authenticate | None = None) -> None:
+    """Put the surface under a path of a Starlette or FastAPI app. Raises ConfigurationError if the host is neither."""
+    routes = getattr(getattr(host, "router", None), "routes", None)
+    if not isinstance(routes, list):
+        raise ConfigurationError(f"{type(host).__name__} has no routes to add to; mount app.asgi() there by hand")
+    if not path.startswith("/") or path.endswith("/"):
+        raise ConfigurationError(f"the path {path!r} must begin with a slash and end without one")
+    routes.append(BareMount(path, app=asgi(app, authenticate), name="outlast"))
+
+
+class BareMount(Mount):
+    """A mount that answers its own path too, without a redirect to a slash, which would lose a POST's body."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        path = below_root(scope) if scope["type"] == "http" else None
+        if path is None or (path != self.path and not path.startswith(self.path + "/")):
+            return Match.NONE, {}
+        root = scope.get("root_path", "")
+        outer = {"app_root_path": scope.get("app_root_path", root), "path_params": dict(scope.get("path_params", {}))}
+        return Match.FULL, outer | {"root_path": root + self.path, "endpoint": self.app}

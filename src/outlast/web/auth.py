@@ -1,0 +1,163 @@
+"""Who asks, and what they may do: keys from the environment, the host's own `authenticate`, or an open server.
+
+Open (neither keys nor `authenticate`) is meant for one's own machine: it lets everybody in as `admin`, so it answers
+only to names that no foreign web page can have, and `outlast serve` opens it on loopback alone.
+"""
+
+import hashlib
+import hmac
+import inspect
+import ipaddress
+import os
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
+from outlast.errors import ConfigurationError
+from outlast.verbs import ANY, Owner
+from outlast.web.problems import Problem, shown
+
+READ, WRITE, CANCEL, ADMIN = "jobs:read", "jobs:write", "jobs:cancel", "admin"
+SCOPES = frozenset({READ, WRITE, CANCEL, ADMIN})
+USUAL_SCOPES = frozenset({READ, WRITE, CANCEL})
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who asks: the owner whose jobs they see and submit, and their scopes.
+
+    Scopes: `jobs:read`, `jobs:write` (submit, retry, signal, delete), `jobs:cancel`, and `admin`: all of these, on the
+    jobs of every owner.
+    """
+
+    owner: str | None
+    scopes: frozenset[str] = USUAL_SCOPES
+
+    @property
+    def sees(self) -> Owner:
+        """Whose jobs are there for this principal."""
+        return ANY if ADMIN in self.scopes else self.owner
+
+    def require(self, scope: str) -> None:
+        """Raise Problem unless this principal has the scope."""
+        if scope not in self.scopes and ADMIN not in self.scopes:
+            raise Problem("forbidden_scope", f"this needs the scope {scope}, which the key does not have")
+
+
+Answer = str | Principal | None
+Authenticate = Callable[[Request], Answer | Awaitable[Answer]]
+"""Says who sends a request: an owner's name, a Principal, or None if it cannot tell."""
+
+
+class Door:
+    """Lets a request in as a Principal, or raises Problem."""
+
+    def __init__(self, authenticate: Authenticate | None) -> None:
+        self._authenticate = authenticate or _by_keys(os.environ.get("OUTLAST_KEYS", ""))
+
+    @property
+    def is_open(self) -> bool:
+        """True if anybody may come in."""
+        return self._authenticate is None
+
+    async def enter(self, request: Request) -> Principal:
+        """The principal of a request that comes from where it may."""
+        if self._authenticate is None:
+            _require_own_host(request)
+        _require_own_origin(request)
+        if self._authenticate is None:
+            return Principal(None, frozenset({ADMIN}))
+        answer = self._authenticate(request)
+        if inspect.isawaitable(answer):
+            answer = await answer
+        if answer is None:
+            detail = "send an API key as `Authorization: Bearer <key>`"
+            raise Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+        return answer if isinstance(answer, Principal) else Principal(answer)
+
+
+# -- keys -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """An API key as the server knows it: by its SHA-256, never by itself."""
+
+    id: str
+    digest: str
+    principal: Principal
+
+
+FORM = re.compile(r"([A-Za-z0-9._-]{1,64}):([^:,]{1,128}):([a-z:]+(?:\+[a-z:]+)*):([0-9a-fA-F]{64})")
+
+
+def parse_keys(text: str) -> tuple[Key, ...]:
+    """The keys of `OUTLAST_KEYS`: `id:owner:scope+scope:sha256hex`, parted by commas. Raises ConfigurationError."""
+    return tuple(_key(number, entry.strip()) for number, entry in enumerate(text.split(","), 1) if entry.strip())
+
+
+def _key(number: int, entry: str) -> Key:
+    found = FORM.fullmatch(entry)
+    unknown = set(found[3].split("+")) - SCOPES if found else set()
+    if found is None or unknown:
+        said = f"unknown scope {', '.join(sorted(unknown))}" if unknown else "not of this form"
+        raise ConfigurationError(
+            f"OUTLAST_KEYS, entry {number}: {said}. A key is id:owner:scope+scope:sha256hex; "
+            f"scopes are {', '.join(sorted(SCOPES))}; `outlast key new` makes one"
+        )
+    id, owner, scopes, digest = found.groups()
+    return Key(id, digest.lower(), Principal(owner, frozenset(scopes.split("+"))))
+
+
+def _by_keys(text: str) -> Authenticate | None:
+    keys = parse_keys(text)
+    return (lambda request: _holder(keys, request)) if keys else None
+
+
+def _holder(keys: Sequence[Key], request: Request) -> Principal | None:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not token.strip():
+        return None
+    digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
+    # Every key is compared, so that the time taken tells nothing.
+    matching = [key.principal for key in keys if hmac.compare_digest(key.digest, digest)]
+    return matching[0] if matching else None
+
+
+# -- where a browser may come from ----------------------------------------------------------------------------------
+
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+def _require_own_host(request: Request) -> None:
+    """Refuse names that somebody else's DNS can point at this machine, and so a page of theirs at this server."""
+    host = request.headers.get("host", "")
+    name = (urlsplit(f"//{host}").hostname or "") if _is_plain(host) else ""
+    if name and ("." not in name or name.endswith(".localhost") or _is_address(name)):
+        return
+    detail = f"without keys this server answers as localhost or by its address, not as {shown(host)}; set OUTLAST_KEYS"
+    raise Problem("host_refused", detail)
+
+
+def _require_own_origin(request: Request) -> None:
+    """Refuse a change that a page of another origin asks for. What carries a key was no browser's own idea."""
+    origin = request.headers.get("origin")
+    if origin is None or request.method in SAFE or "authorization" in request.headers:
+        return
+    if not _is_plain(origin) or urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
+        raise Problem("origin_refused", f"a page of {shown(origin)} may not do this here")
+
+
+def _is_plain(text: str) -> bool:
+    return re.fullmatch(r"[A-Za-z0-9.:/_\[\]-]+", text) is not None
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,49 @@
+"""One request that was let in: the app it is for, who sent it, and what its address names."""
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+from starlette.requests import Request
+
+from outlast.app import Outlast
+from outlast.job import Event, Job
+from outlast.verbs import Owner
+from outlast.web.auth import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What an endpoint is given. `readers` counts the open streams of each owner in this process."""
+
+    app: Outlast
+    request: Request
+    request_id: str
+    principal: Principal
+    params: Mapping[str, str]
+    readers: Counter[str | None]
+
+    @property
+    def id(self) -> str:
+        """The job the address names."""
+        return self.params["id"]
+
+    @property
+    def sees(self) -> Owner:
+        """Whose jobs are there for this caller."""
+        return self.principal.sees
+
+    @property
+    def root(self) -> str:
+        """The path the surface is mounted under; every address in a reply begins with it."""
+        root: str = self.request.scope.get("root_path", "")
+        return root.rstrip("/")
+
+    async def job(self, *, payload: bool = False) -> Job[Any]:
+        """The job the address names, if it is there for this caller. Raises JobNotFound."""
+        return await self.app.get(self.id, owner=self.sees, payload=payload)
+
+    def follow(self, after: int) -> AsyncGenerator[Event, None]:
+        """The job's events from number `after` + 1 on, as they come; to be closed by who asked for it."""
+        return cast(AsyncGenerator[Event, None], self.app.follow(self.id, after, owner=self.sees))

@@ -1,0 +1,84 @@
+"""A job's log: as a stream where the caller takes one, else as pages of JSON."""
+
+import asyncio
+from contextlib import aclosing, suppress
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from outlast.job import Job
+from outlast.web import query
+from outlast.web.call import Call
+from outlast.web.problems import Problem, shown
+from outlast.web.replies import json_reply
+from outlast.web.streams import EventStream, event_data, reset_data, snapshot_data
+
+
+async def events(call: Call) -> Response:
+    """The events after the caller's cursor, or 204 once there can be none."""
+    job = await call.job()
+    wants_stream = _wants_stream(call.request)
+    cursor = _cursor(call.request)
+    after = query.cursor(cursor)
+    if job.ended and after == job.seq:
+        return Response(None, 204)
+    lost = cursor is not None and (after is None or after > job.seq)
+    if wants_stream:
+        return _stream(call, job, after=None if lost else after, lost=lost)
+    if lost and after is not None:
+        return await _restart(call, job)
+    return await _page(call, job, query.whole(call.request.query_params, "after", after or 0, 0, job.seq))
+
+
+def _stream(call: Call, job: Job[Any], *, after: int | None, lost: bool) -> Response:
+    owner = call.principal.owner
+    if owner is not None and call.readers[owner] >= STREAMS_PER_OWNER:
+        detail = f"at most {STREAMS_PER_OWNER} streams of one owner are open at once; close one or poll"
+        raise Problem("quota_exceeded", detail, headers={"Retry-After": "5"}, more={"retryAfterMs": 5000})
+    return EventStream(call, job, after=after, lost=lost)
+
+
+STREAMS_PER_OWNER = 100
+
+
+def _wants_stream(request: Request) -> bool:
+    accepted = {part.split(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")}
+    if "text/event-stream" in accepted:
+        return True
+    if accepted.isdisjoint({"application/json", "application/*", "*/*", ""}):
+        detail = f"events come as text/event-stream or application/json, not {shown(request.headers['accept'])}"
+        raise Problem("not_acceptable", detail)
+    return False
+
+
+def _cursor(request: Request) -> str | None:
+    """The browser's own cursor is the newer one: on reconnecting it repeats the address it began with."""
+    return request.headers.get("last-event-id", request.query_params.get("after"))
+
+
+async def _page(call: Call, job: Job[Any], after: int) -> Response:
+    params = call.request.query_params
+    limit = query.whole(params, "limit", query.EVENTS_PAGE, 1, query.MAX_EVENTS_PAGE)
+    seconds = query.wait(params, call.app.limits.wait)
+    if seconds and after == job.seq:
+        await _grown(call, after, seconds)
+    found = await call.app.events(call.id, after=after, limit=limit)
+    data = [await event_data(call, event) for event in found]
+    return json_reply({"data": data, "nextAfter": found[-1].seq if found else after}, headers=NO_STORE)
+
+
+async def _grown(call: Call, after: int, seconds: float) -> None:
+    async with aclosing(call.follow(after)) as feed:
+        with suppress(TimeoutError, StopAsyncIteration):
+            async with asyncio.timeout(seconds):
+                await anext(feed)
+
+
+async def _restart(call: Call, job: Job[Any]) -> Response:
+    """The log does not reach the cursor: the caller is to begin anew from what the job now is."""
+    data = [reset_data(job), await snapshot_data(call, job)]
+    return json_reply({"data": data, "nextAfter": job.seq}, headers=NO_STORE)
+
+
+NO_STORE = {"Cache-Control": "no-store"}

@@ -1,0 +1,205 @@
+"""The OpenAPI 3.1 description: every route, every problem, and each handler's own payload and result."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from inspect import getdoc
+from typing import Any
+
+from outlast.app import Outlast
+from outlast.web.problems import CODES
+from outlast.web.query import EVENTS_PAGE, JOBS_PAGE, MAX_EVENTS_PAGE, MAX_JOBS_PAGE, MAX_WAIT
+from outlast.web.schemas import FIXED, FREE, TEXT, TIME, WHOLE, Schema, of_handlers, one_of, record, ref
+from outlast.web.surface import Route
+
+JSON, STREAM, PLAIN = "application/json", "text/event-stream", "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is said of one route beside its own docstring."""
+
+    replies: Mapping[int, Schema]
+    problems: tuple[str, ...] = ()
+    parameters: tuple[Schema, ...] = ()
+    body: Schema | None = None
+    body_needed: bool = True
+    media: tuple[str, ...] = (JSON,)
+
+
+def query(name: str, schema: Schema, description: str) -> Schema:
+    return {"name": name, "in": "query", "schema": schema, "description": description}
+
+
+def header(name: str, description: str) -> Schema:
+    return {"name": name, "in": "header", "schema": TEXT, "description": description}
+
+
+def bounded(low: int, high: int, default: int) -> Schema:
+    return {"type": "integer", "minimum": low, "maximum": high, "default": default}
+
+
+WAIT = query("wait", {"type": "number", "minimum": 0, "maximum": MAX_WAIT}, "seconds to wait for news")
+KEY = header("Idempotency-Key", "the same key within 24 h is the same request")
+IF_NONE_MATCH = header("If-None-Match", "the ETag the caller has; 304 if it still stands")
+
+BODY = (
+    "empty_body",
+    "not_utf8",
+    "invalid_json",
+    "too_deep",
+    "too_many_members",
+    "duplicate_key",
+    "number_range",
+    "nul_character",
+    "lone_surrogate",
+    "request_timeout",
+    "payload_too_large",
+    "unsupported_media_type",
+    "encoding_off",
+)
+FIELDS = (*BODY, "body_must_be_object", "validation", "unknown_field")
+EVERYWHERE = ("unauthenticated", "forbidden_scope", "host_refused", "internal_error", "store_unavailable")
+UNSAFE = ("origin_refused",)
+
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    ("POST", ""): Operation(
+        {202: ref("AnyJob"), 200: ref("AnyJob")},
+        (*FIELDS, "read_only", "unknown_type", "idempotency_key_reused"),
+        (KEY,),
+        ref("Submit"),
+    ),
+    ("GET", ""): Operation(
+        {200: ref("JobPage"), 304: {}},
+        ("validation", "bad_cursor"),
+        (
+            query("status", TEXT, "one or more statuses, parted by commas"),
+            query("type", TEXT, "a handler's name"),
+            query("tag", TEXT, "a tag"),
+            query("batchId", TEXT, "a batch"),
+            query("createdAfter", TIME, "created later than this"),
+            query("createdBefore", TIME, "created earlier than this"),
+            query("updatedAfter", TIME, "changed later than this"),
+            query("order", one_of("-createdAt", "createdAt"), "newest or oldest first"),
+            query("limit", bounded(1, MAX_JOBS_PAGE, JOBS_PAGE), "jobs to a page"),
+            query("cursor", TEXT, "nextCursor of the page before"),
+            IF_NONE_MATCH,
+        ),
+    ),
+    ("GET", "/{id}"): Operation(
+        {200: ref("AnyJob"), 304: {}},
+        ("job_not_found", "validation"),
+        (
+            WAIT,
+            query("since", TEXT, "the version the caller has, such as v12"),
+            query("include", one_of("payload"), "what to add"),
+            IF_NONE_MATCH,
+        ),
+    ),
+    ("DELETE", "/{id}"): Operation({204: {}}, ("job_not_found", "job_live")),
+    ("GET", "/{id}/events"): Operation(
+        {200: ref("EventPage"), 204: {}},
+        ("job_not_found", "not_acceptable", "validation", "quota_exceeded"),
+        (
+            query("after", WHOLE, "the number of the last event the caller has; 0 is from the start"),
+            header("Last-Event-ID", "the same, as browsers send it; it goes before `after`"),
+            query("limit", bounded(1, MAX_EVENTS_PAGE, EVENTS_PAGE), "events to a page of JSON"),
+            WAIT,
+        ),
+        media=(JSON, STREAM),
+    ),
+    ("GET", "/{id}/output"): Operation(
+        {200: TEXT},
+        ("job_not_found", "validation"),
+        (
+            query("after", WHOLE, "the number of characters the caller has"),
+            query("channel", TEXT | {"default": "text"}, "a channel"),
+        ),
+        media=(PLAIN,),
+    ),
+    ("GET", "/{id}/result"): Operation({200: {}, 202: ref("AnyJob")}, ("job_not_found", "job_failed", "job_cancelled")),
+    ("POST", "/{id}/cancel"): Operation(
+        {200: ref("AnyJob"), 202: ref("AnyJob")},
+        ("job_not_found", *FIELDS),
+        body=record({"reason": TEXT | {"maxLength": 500}}, optional=("reason",), closed=True),
+        body_needed=False,
+    ),
+    ("POST", "/{id}/retry"): Operation(
+        {202: ref("AnyJob")},
+        ("job_not_found", "job_live", "job_not_retryable", *FIELDS),
+        (query("force", {"type": "boolean", "default": False}, "also a completed job"),),
+        record({"from": one_of("checkpoint", "start")}, optional=("from",), closed=True),
+        body_needed=False,
+    ),
+    ("POST", "/{id}/signals/{name}"): Operation(
+        {202: ref("AnyJob")},
+        ("job_not_found", "job_ended", "inbox_full", "validation", *BODY),
+        (KEY,),
+        {},
+    ),
+    ("GET", "/healthz"): Operation({200: record({"status": one_of("ok")})}),
+    ("GET", "/readyz"): Operation({200: ref("Readiness"), 503: ref("Readiness")}),
+    ("GET", "/openapi.json"): Operation({200: FREE}),
+}
+
+MEANING = {200: "it is done", 202: "it is accepted", 204: "there is nothing to send", 304: "nothing has changed"}
+MEANING |= {503: "jobs do not get done"}
+
+
+def describe(app: Outlast, routes: Iterable[tuple[str, Route]], root: str) -> dict[str, Any]:
+    """The document. `routes` come with the path they are mounted under, `root` is the path before all of them."""
+    paths: dict[str, Any] = {}
+    for prefix, route in routes:
+        item = paths.setdefault(prefix + route.path, {})
+        names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
+        if names:
+            item["parameters"] = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in names]
+        item[route.method.lower()] = _operation(route)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Outlast", "version": version("outlast"), "summary": "AI jobs that outlast the request"},
+        "servers": [{"url": root or "/"}],
+        "paths": paths,
+        "components": {
+            "schemas": {**FIXED, **of_handlers(app.handlers, app.limits)},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+        "security": [{"key": []}, {}],
+    }
+
+
+def _operation(route: Route) -> dict[str, Any]:
+    told = OPERATIONS[route.method, route.path]
+    made: dict[str, Any] = {
+        "operationId": route.endpoint.__name__,
+        "summary": (getdoc(route.endpoint) or "").partition("\n")[0],
+        "responses": _responses(route, told),
+    }
+    if route.scope is None:
+        made["security"] = []
+    if told.parameters:
+        made["parameters"] = list(told.parameters)
+    if told.body is not None:
+        made["requestBody"] = {"content": {JSON: {"schema": told.body}}, "required": told.body_needed}
+    return made
+
+
+def _responses(route: Route, told: Operation) -> dict[str, Any]:
+    responses = {str(status): _reply(status, schema, told.media) for status, schema in told.replies.items()}
+    always = () if route.scope is None else EVERYWHERE + (UNSAFE if route.method != "GET" else ())
+    codes: dict[int, list[str]] = {}
+    for code in (*told.problems, *always):
+        codes.setdefault(CODES[code][0], []).append(code)
+    for status, found in sorted(codes.items()):
+        responses[str(status)] = {
+            "description": ", ".join(found),
+            "content": {"application/problem+json": {"schema": ref("Problem")}},
+        }
+    return responses
+
+
+def _reply(status: int, schema: Schema, media: tuple[str, ...]) -> dict[str, Any]:
+    reply: dict[str, Any] = {"description": MEANING[status]}
+    if status not in (204, 304):
+        reply["content"] = {name: {"schema": TEXT if name == STREAM else schema} for name in media}
+    return reply

@@ -1,0 +1,169 @@
+"""Errors on the wire: RFC 9457 problem documents, each with one `code` from one table.
+
+Whatever is raised while a request is answered comes to `problem_of` and leaves as `reply`. What a client sent is never
+shown beyond 64 escaped characters, and nothing of an unexpected error is shown at all.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from outlast.errors import (
+    IdempotencyKeyReused,
+    InvalidRequest,
+    JobConflict,
+    JobNotFound,
+    StoreUnavailable,
+)
+from outlast.web.strict_json import Refused
+
+CODES: Mapping[str, tuple[int, str]] = {
+    # the body as text
+    "empty_body": (400, "The body is empty"),
+    "not_utf8": (400, "The body is not UTF-8"),
+    "invalid_json": (400, "The body is not JSON"),
+    "too_deep": (400, "The JSON is nested too deeply"),
+    "too_many_members": (400, "The JSON holds too many values"),
+    "duplicate_key": (400, "A key stands twice in one object"),
+    "number_range": (400, "A number is out of range"),
+    "nul_character": (400, "A string holds the character NUL"),
+    "lone_surrogate": (400, "A string holds half a character"),
+    # who asks, and how
+    "unauthenticated": (401, "No valid key"),
+    "forbidden_scope": (403, "The key may not do this"),
+    "origin_refused": (403, "Another site's page asked for this"),
+    "not_found": (404, "No such address"),
+    "job_not_found": (404, "No such job"),
+    "method_not_allowed": (405, "The method is not allowed here"),
+    "not_acceptable": (406, "No form of the answer is acceptable"),
+    "request_timeout": (408, "The body took too long"),
+    # what the job's status does not allow
+    "job_live": (409, "The job is live"),
+    "job_ended": (409, "The job has ended"),
+    "job_failed": (409, "The job has failed"),
+    "job_cancelled": (409, "The job was cancelled"),
+    "job_not_retryable": (409, "The job is completed"),
+    "inbox_full": (409, "The job's inbox is full"),
+    # how the body is sent
+    "payload_too_large": (413, "The body is too large"),
+    "unsupported_media_type": (415, "The body is not sent as JSON"),
+    "encoding_off": (415, "Compressed bodies are not taken"),
+    "host_refused": (421, "Not the server of this host"),
+    # what is asked for
+    "body_must_be_object": (422, "The body is not an object"),
+    "validation": (422, "A field is not what it should be"),
+    "unknown_field": (422, "A field is unknown"),
+    "read_only": (422, "A field is not the client's to set"),
+    "unknown_type": (422, "No handler has this type"),
+    "bad_cursor": (422, "The cursor is not one of this list"),
+    "idempotency_key_reused": (422, "The idempotency key belongs to another request"),
+    # the server
+    "quota_exceeded": (429, "Too many at once"),
+    "internal_error": (500, "The server failed"),
+    "store_unavailable": (503, "The store does not answer"),
+}
+
+RETRY_SECONDS = 2
+
+
+class Problem(Exception):
+    """An answer other than the one asked for.
+
+    Parameters
+    ----------
+    code: a key of CODES.
+    detail: what is wrong here, and what would be right.
+    errors: one mapping for each wrong field: `pointer`, `detail`, and `in` where it is not the body.
+    headers: to be sent beside the problem.
+    more: members of the document beyond those of every problem.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        detail: str,
+        *,
+        errors: Sequence[Mapping[str, str]] = (),
+        headers: Mapping[str, str] | None = None,
+        more: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+        self.more = more or {}
+
+    @property
+    def status(self) -> int:
+        return CODES[self.code][0]
+
+
+def problem_of(error: Exception) -> Problem | None:
+    """The problem an error stands for; None if it is a defect of ours."""
+    match error:
+        case Problem():
+            return error
+        case Refused():
+            place = {"line": error.line, "column": error.column}
+            return Problem(error.code, error.detail, more={k: v for k, v in place.items() if v is not None})
+        case JobNotFound():
+            return Problem("job_not_found", "there is no such job, or it is not yours, or it has been removed")
+        case IdempotencyKeyReused():
+            return Problem(error.code, str(error), more={"jobId": error.job_id})
+        case InvalidRequest():
+            return Problem(error.code if error.code in CODES else "validation", str(error), errors=error.errors)
+        case JobConflict():
+            return Problem(error.code, str(error), more={"jobId": error.job_id})
+        case StoreUnavailable():
+            detail = "the store does not answer; whether a write took place is unknown and it is safe to repeat"
+            more = {"retryAfterMs": RETRY_SECONDS * 1000}
+            return Problem("store_unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)}, more=more)
+        case HTTPException(status_code=404):
+            return Problem("not_found", "there is nothing at this address")
+    return None
+
+
+def reply(problem: Problem, *, instance: str, request_id: str) -> Response:
+    """The problem as a response.
+
+    A job that is not there, not the caller's or removed gives byte for byte the same body, so this one names neither
+    the address nor the request; the request's number is in the header `X-Request-Id` of every response.
+    """
+    status, title = CODES[problem.code]
+    body: dict[str, Any] = {
+        "type": f"urn:outlast:problem:{problem.code}",
+        "title": title,
+        "status": status,
+        "code": problem.code,
+        "detail": problem.detail,
+    }
+    if problem.code != "job_not_found":
+        body |= {"instance": quote(instance)[:64], "requestId": request_id}
+    body |= problem.more
+    if problem.errors:
+        body["errors"] = list(problem.errors)
+    headers = {"Cache-Control": "no-store"} | dict(problem.headers)
+    # ASCII alone, so that nothing a client sent can disturb a terminal or a page that shows this.
+    return Response(json.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def unexpected() -> Problem:
+    """What a client learns of a defect of ours."""
+    return Problem("internal_error", "an unexpected error; the server's log has it under this request's number")
+
+
+def shown(value: object) -> str:
+    """What a client sent, in at most 64 characters that all show as they are."""
+    text = ascii(value)
+    return text if len(text) <= 64 else text[:61] + "..."
+
+
+def wrong_field(pointer: str, detail: str, *, code: str = "validation", place: str | None = None) -> Problem:
+    """A problem with one field; `place` is `query` or `header` where it is not the body."""
+    error = {"pointer": pointer, "detail": detail}
+    return Problem(code, f"{pointer.lstrip('/')}: {detail}", errors=[error if place is None else error | {"in": place}])

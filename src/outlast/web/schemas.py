@@ -1,0 +1,262 @@
+"""The shapes of the wire as JSON schemas (2020-12): the fixed ones, and those of each handler."""
+
+import re
+from collections.abc import Mapping
+from typing import Any, get_args
+
+from outlast.handler import Handler
+from outlast.job import RANK, EndCode, Status
+from outlast.policy import Limits
+from outlast.web.problems import CODES
+from outlast.web.submit_body import NAME
+
+Schema = dict[str, Any]
+
+TEXT: Schema = {"type": "string"}
+WHOLE: Schema = {"type": "integer"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+FREE: Schema = {"type": "object", "additionalProperties": True}
+
+
+def or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def record(fields: Mapping[str, Schema], *, optional: tuple[str, ...] = (), closed: bool = False) -> Schema:
+    """An object with these fields. Clients must let pass fields they do not know, unless it is closed."""
+    required = [name for name in fields if name not in optional]
+    schema: Schema = {"type": "object", "properties": dict(fields), "required": required}
+    return schema | {"additionalProperties": False} if closed else schema
+
+
+def one_of(*words: str) -> Schema:
+    return {"type": "string", "enum": list(words)}
+
+
+# -- the fixed ones -------------------------------------------------------------------------------------------------
+
+JOB_ERROR = record(
+    {
+        "code": one_of(*get_args(EndCode)),
+        "message": TEXT,
+        "retryable": {"type": "boolean"},
+        "attempt": WHOLE,
+        "at": TIME,
+        "advice": TEXT,
+        "details": FREE,
+    },
+    optional=("advice", "details"),
+)
+
+STEP = record(
+    {
+        "name": TEXT,
+        "index": WHOLE,
+        "status": one_of("pending", "running", "completed", "failed"),
+        "durationMs": WHOLE,
+    },
+    optional=("durationMs",),
+)
+
+JOB_LITE_FIELDS: Mapping[str, Schema] = {
+    "id": TEXT,
+    "type": TEXT,
+    "status": one_of(*Status),
+    "version": WHOLE,
+    "progress": or_null({"type": "number", "minimum": 0, "maximum": 100}),
+    "currentStep": or_null(TEXT),
+    "message": or_null(TEXT),
+    "createdAt": TIME,
+    "updatedAt": TIME,
+    "completedAt": or_null(TIME),
+}
+
+JOB_LITE = record(
+    {
+        **JOB_LITE_FIELDS,
+        "lastError": or_null(record({"code": TEXT, "message": TEXT})),
+        "urls": record({"self": TEXT}),
+    }
+)
+
+JOB = record(
+    {
+        **JOB_LITE_FIELDS,
+        "owner": or_null(TEXT),
+        "seq": WHOLE,
+        "steps": {"type": "array", "items": ref("Step")},
+        "priority": one_of(*RANK),
+        "attempt": WHOLE,
+        "retryCount": WHOLE,
+        "maxRetries": WHOLE,
+        "retryOf": or_null(TEXT),
+        "batchId": or_null(TEXT),
+        "externalId": or_null(TEXT),
+        "tags": {"type": "array", "items": TEXT},
+        "metadata": FREE,
+        "waiting": or_null(
+            record(
+                {
+                    "reason": one_of("sleep", "signal", "provider", "rate_limit"),
+                    "until": or_null(TIME),
+                    "signals": {"type": "array", "items": TEXT},
+                }
+            )
+        ),
+        "queuedAt": TIME,
+        "startedAt": or_null(TIME),
+        "cancelRequestedAt": or_null(TIME),
+        "expiresAt": or_null(TIME),
+        "deadline": or_null(TIME),
+        "estimatedCompletion": or_null(TIME),
+        "pollAfterMs": or_null(WHOLE),
+        "output": record({"offset": WHOLE, "complete": {"type": "boolean"}}),
+        "payload": FREE,
+        "result": {},
+        "lastError": or_null(ref("JobError")),
+        "usage": or_null(FREE),
+        "urls": record({"self": TEXT, "events": TEXT, "result": TEXT, "cancel": TEXT}),
+        "warning": TEXT,
+    },
+    optional=("payload", "result", "warning"),
+)
+
+JOB_PAGE = record(
+    {
+        "data": {"type": "array", "items": ref("JobLite")},
+        "nextCursor": or_null(TEXT),
+        "hasMore": {"type": "boolean"},
+    }
+)
+
+EVENT = record({"type": TEXT, "jobId": TEXT, "seq": WHOLE, "time": TIME, "attempt": WHOLE})
+
+EVENT_PAGE = record({"data": {"type": "array", "items": ref("Event")}, "nextAfter": WHOLE})
+
+PROBLEM = record(
+    {
+        "type": TEXT,
+        "title": TEXT,
+        "status": WHOLE,
+        "code": one_of(*CODES),
+        "detail": TEXT,
+        "instance": TEXT,
+        "requestId": TEXT,
+        "jobId": TEXT,
+        "retryAfterMs": WHOLE,
+        "limitBytes": WHOLE,
+        "line": WHOLE,
+        "column": WHOLE,
+        "lastError": or_null(ref("JobError")),
+        "errors": {
+            "type": "array",
+            "items": record(
+                {"pointer": TEXT, "detail": TEXT, "in": one_of("query", "header")},
+                optional=("in",),
+            ),
+        },
+    },
+    optional=(
+        "instance",
+        "requestId",
+        "jobId",
+        "retryAfterMs",
+        "limitBytes",
+        "line",
+        "column",
+        "lastError",
+        "errors",
+    ),
+)
+
+READINESS = record(
+    {
+        "status": one_of("ready", "unavailable"),
+        "reasons": {"type": "array", "items": record({"code": TEXT, "detail": TEXT})},
+        "workers": {"type": "object", "additionalProperties": WHOLE},
+        "oldestReadyMs": WHOLE,
+    },
+    optional=("workers", "oldestReadyMs"),
+)
+
+FIXED: Mapping[str, Schema] = {
+    "Job": JOB,
+    "JobLite": JOB_LITE,
+    "JobPage": JOB_PAGE,
+    "JobError": JOB_ERROR,
+    "Step": STEP,
+    "Event": EVENT,
+    "EventPage": EVENT_PAGE,
+    "Problem": PROBLEM,
+    "Readiness": READINESS,
+}
+
+
+# -- those of each handler ------------------------------------------------------------------------------------------
+
+
+def submit_fields(limits: Limits) -> dict[str, Schema]:
+    """The fields of a submit beside its type and payload."""
+    name: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+    milliseconds: Schema = {"type": "integer", "minimum": 1, "maximum": int(limits.delay * 1000)}
+    return {
+        "priority": one_of(*RANK),
+        "delayMs": milliseconds | {"minimum": 0},
+        "runAt": TIME,
+        "deadlineMs": milliseconds,
+        "keepMs": milliseconds,
+        "maxRetries": {"type": "integer", "minimum": 0, "maximum": limits.max_retries},
+        "tags": {"type": "array", "items": name | {"maxLength": limits.tag}, "maxItems": limits.tags},
+        "metadata": FREE,
+        "externalId": name,
+    }
+
+
+def of_handlers(handlers: Mapping[str, Handler[Any, Any]], limits: Limits) -> dict[str, Schema]:
+    """`Submit` and `AnyJob`, and for each type its payload, result, submit and job."""
+    made: dict[str, Schema] = {}
+    for handler in handlers.values():
+        own = component(handler.name)
+        made |= _hoisted(f"{own}.payload", handler.payload_schema())
+        made |= _hoisted(f"{own}.result", handler.result_schema())
+        made[f"{own}.submit"] = _submit({"const": handler.name}, ref(f"{own}.payload"), limits)
+        result = {"type": {"const": handler.name}, "result": or_null(ref(f"{own}.result"))}
+        made[f"{own}.job"] = {"allOf": [ref("Job"), {"type": "object", "properties": result}]}
+    names = [component(name) for name in handlers]
+    made["Submit"] = _either([ref(f"{name}.submit") for name in names], _submit(TEXT, FREE, limits))
+    made["AnyJob"] = _either([ref(f"{name}.job") for name in names], ref("Job"))
+    return made
+
+
+def component(type: str) -> str:
+    """A type's name as components may be named."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", type)
+
+
+def _submit(type: Schema, payload: Schema, limits: Limits) -> Schema:
+    fields = {"type": type, "payload": payload, **submit_fields(limits)}
+    needed = ("type", "payload") if payload.get("$ref") else ("type",)
+    return record(fields, optional=tuple(name for name in fields if name not in needed), closed=True)
+
+
+def _either(choices: list[Schema], otherwise: Schema) -> Schema:
+    return {"oneOf": choices} if choices else otherwise
+
+
+def _hoisted(name: str, schema: Schema) -> dict[str, Schema]:
+    """A schema under its own name, with the definitions it brings beside it, and every reference following them."""
+    inner = schema.pop("$defs", {})
+    found = {name: schema} | {f"{name}.{key}": value for key, value in inner.items()}
+    return {key: _moved(value, "#/$defs/", f"#/components/schemas/{name}.") for key, value in found.items()}
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _moved(item, old, new) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_moved(item, old, new) for item in value]
+    return new + value.removeprefix(old) if isinstance(value, str) and value.startswith(old) else value

@@ -1,0 +1,60 @@
+"""The stand-alone service: the jobs, beside them health and description, and whatever pages are served with them."""
+
+from collections.abc import Sequence
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.routing import Route as Path
+from starlette.types import ASGIApp
+
+from outlast.app import Outlast
+from outlast.web.api import JOBS, BareMount
+from outlast.web.auth import Authenticate, Door
+from outlast.web.call import Call
+from outlast.web.health import healthz, readyz
+from outlast.web.openapi import describe
+from outlast.web.replies import json_reply
+from outlast.web.surface import Route, Surface
+
+MOUNT = "/jobs"
+
+
+async def openapi(call: Call) -> Response:
+    """This service in the words of OpenAPI."""
+    routes = [(MOUNT, route) for route in JOBS] + [("", route) for route in SERVICE]
+    return json_reply(describe(call.app, routes, call.root))
+
+
+SERVICE = (
+    Route("GET", "/healthz", healthz, None),
+    Route("GET", "/readyz", readyz, None),
+    Route("GET", "/openapi.json", openapi, ""),
+)
+
+
+def service(
+    app: Outlast,
+    *,
+    worker: bool = True,
+    authenticate: Authenticate | None = None,
+    pages: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """The service as an ASGI app, which connects and works for as long as it lives.
+
+    Parameters
+    ----------
+    worker: run jobs in this process too.
+    authenticate: as in `app.mount`.
+    pages: routes to be served beside the service's own.
+    """
+    door = Door(authenticate)
+    beside = Surface(app, SERVICE, door)
+    routes: list[BaseRoute] = [
+        BareMount(MOUNT, app=Surface(app, JOBS, door)),
+        *(Path(route.path, beside) for route in SERVICE),
+        *pages,
+        BareMount("", app=beside),
+    ]
+    return Starlette(routes=routes, lifespan=partial(app.lifespan, worker=worker))

@@ -1,0 +1,111 @@
+"""A list of routes as an ASGI app: finds the route, lets the caller in, turns errors into problems."""
+
+import logging
+import secrets
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from outlast.app import Outlast
+from outlast.web.auth import Door, Principal
+from outlast.web.call import Call
+from outlast.web.problems import Problem, problem_of, reply, unexpected
+
+EXPOSED = (
+    "ETag, Idempotency-Replayed, Link, Location, Retry-After, Sunset, "
+    "X-Output-Complete, X-Output-Offset, X-Output-Resets, X-Request-Id"
+)
+
+logger = logging.getLogger("outlast.web")
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One method of one path. `scope` is what the caller needs; "" is any caller, None anybody at all."""
+
+    method: str
+    path: str
+    endpoint: Callable[[Call], Awaitable[Response]]
+    scope: str | None
+
+    def match(self, path: str) -> Mapping[str, str] | None:
+        """The parameters of a path that is this route's; None if it is not."""
+        own, parts = self.path.split("/"), path.split("/")
+        if len(own) != len(parts):
+            return None
+        params = {name[1:-1]: part for name, part in zip(own, parts, strict=True) if name.startswith("{")}
+        fixed = all(name.startswith("{") or name == part for name, part in zip(own, parts, strict=True))
+        return params if fixed and all(params.values()) else None
+
+
+class Surface:
+    """The ASGI app."""
+
+    def __init__(self, app: Outlast, routes: Sequence[Route], door: Door) -> None:
+        self._app = app
+        self._routes = routes
+        self._door = door
+        self._readers: Counter[str | None] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            raise RuntimeError(f"this app answers HTTP, not {scope['type']}")
+        request = Request(scope, receive)
+        request_id = "req_" + secrets.token_hex(8)
+        try:
+            response = await self._answer(request, request_id)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            response = reply(_problem(error, request, request_id), instance=scope["path"], request_id=request_id)
+        response.headers["X-Request-Id"] = request_id
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Vary"] = "Accept, Authorization, Cookie, Origin"
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request, request_id: str) -> Response:
+        """Who asks is settled first, so that nobody learns from a reply which addresses there are."""
+        path = below_root(request.scope)
+        found = [(route, params) for route in self._routes if (params := route.match(path)) is not None]
+        public = any(route.scope is None for route, _ in found)
+        principal = Principal(None, frozenset()) if public else await self._door.enter(request)
+        if not found:
+            raise Problem("not_found", "there is nothing at this address")
+        method = "GET" if request.method == "HEAD" else request.method
+        for route, params in found:
+            if route.method == method:
+                if route.scope:
+                    principal.require(route.scope)
+                call = Call(self._app, request, request_id, principal, params, self._readers)
+                return await route.endpoint(call)
+        return _other_method(request.method, {route.method for route, _ in found})
+
+
+def below_root(scope: Scope) -> str:
+    """The path below the one this app is mounted under, itself "" and never "/"."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "").rstrip("/")
+    below = path[len(root) :] if path == root or path.startswith(root + "/") else path
+    return "" if below == "/" else below
+
+
+def _other_method(method: str, methods: set[str]) -> Response:
+    allowed = methods | {"OPTIONS"} | ({"HEAD"} if "GET" in methods else set())
+    allow = {"Allow": ", ".join(sorted(allowed))}
+    if method == "OPTIONS":
+        return Response(None, 204, allow)
+    raise Problem("method_not_allowed", f"this address takes {allow['Allow']}", headers=allow)
+
+
+def _problem(error: Exception, request: Request, request_id: str) -> Problem:
+    problem = problem_of(error)
+    if problem is None:
+        extra = {"request_id": request_id, "action": "request.failed"}
+        logger.error("request %s (%s) failed", request_id, request.method, exc_info=error, extra=extra)
+        return unexpected()
+    return problem

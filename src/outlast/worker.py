@@ -1,0 +1,177 @@
+"""Pull: claim exactly the free slots, run each job as an attempt, stop gently."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Mapping
+from random import uniform
+from typing import Any
+
+from outlast import presence
+from outlast.attempt import Attempt, Runtime
+from outlast.errors import StoreError
+from outlast.handler import Handler
+from outlast.job import Job
+from outlast.presence import HostLock, WorkerInfo
+from outlast.renewer import Renewer
+from outlast.stores.base import LEASE, Lease, News
+from outlast.sweep import Sweeper, sweep
+
+POLL = 5.0
+"""Seconds after which an idle worker looks even if it heard nothing, give or take a fifth."""
+
+OVERTIME = 30.0
+"""Seconds past an attempt's timeout until which its lease is still renewed."""
+
+
+class Worker:
+    """Runs jobs of these handlers until `stop`.
+
+    Parameters
+    ----------
+    handlers: by type; jobs of other types are left to others.
+    slots: how many jobs may run at once.
+    lease: seconds a lease is good for between two renewals.
+    burst: end by itself once nothing is left to claim.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        handlers: Mapping[str, Handler[Any, Any]],
+        sweeper: Sweeper,
+        *,
+        slots: int = 10,
+        lease: float = LEASE,
+        burst: bool = False,
+    ) -> None:
+        # Random, for a host name or a pod name would come back after a restart.
+        self.id = f"worker_{secrets.token_hex(8)}"
+        self._runtime = runtime
+        self._store = runtime.store
+        self._handlers = handlers
+        self._sweeper = sweeper
+        self._slots = slots
+        self._ttl = lease
+        self._burst = burst
+        self._running: dict[Lease, tuple[Attempt, asyncio.Task[None]]] = {}
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._started_at = 0.0
+        self._aside: set[asyncio.Task[None]] = set()
+        self._lock = HostLock(presence.folder(self._store), self.id)
+        self._renewer: Renewer | None = None
+        self.ended = asyncio.Event()
+
+    async def run(self) -> None:
+        """Work until `stop` is called, or in a burst until nothing is left; then hand back and leave."""
+        self._started_at = self._store.now()
+        self._lock.acquire()
+        await self._show()
+        self._renewer = Renewer(self._store, self._ttl, self._beat)
+        self._renewer.start()
+        deaf = self._store.listen(self._hear)
+        types = ", ".join(sorted(self._handlers)) or "no type"
+        self._runtime.observe("worker.started", worker=self.id, slots=self._slots, types=types)
+        try:
+            await self._work(self._renewer)
+        finally:
+            deaf()
+            await self._leave(self._renewer)
+
+    def stop(self) -> None:
+        """Claim nothing any more, and hand back what runs."""
+        self._stopping = True
+        self._wake.set()
+
+    async def _work(self, renewer: Renewer) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                if self._burst:
+                    await sweep(self._store, self._runtime.observe)
+                next_at = await self._claim(renewer)
+            except StoreError as error:
+                self._runtime.observe("worker.failed", worker=self.id, error=error)
+                await asyncio.sleep(uniform(0.5, 1.5))
+                continue
+            self._sweeper.arm(next_at)
+            if self._burst and not self._running:
+                return
+            await self._store.clock.wait(self._wake, self._store.now() + POLL * uniform(0.8, 1.2))
+
+    async def _claim(self, renewer: Renewer) -> float | None:
+        free = self._slots - len(self._running)
+        if free <= 0:
+            return None
+        claimed = await self._store.claim(free, self._handlers.keys(), self.id, ttl=self._ttl)
+        for job in claimed.jobs:
+            self._begin(job, renewer)
+        return claimed.next_at
+
+    def _begin(self, job: Job[Any], renewer: Renewer) -> None:
+        attempt = Attempt(job, self._handlers[job.type], self._runtime)
+        # By the lease and not by the job: it may be claimed again while its last slice still unwinds.
+        lease = Lease(job.id, job.lease or "")
+        run_for = None if job.timeout is None else job.timeout - job.ran + OVERTIME
+        renewer.hold(lease, job.turn, run_for, attempt.turned, attempt.lose)
+        task = asyncio.create_task(attempt.run(), name=f"outlast attempt {job.id}")
+        self._running[lease] = attempt, task
+        task.add_done_callback(lambda done: self._ended(lease, attempt, done, renewer))
+        if self._stopping:
+            attempt.hand_back()
+
+    def _ended(self, lease: Lease, attempt: Attempt, task: asyncio.Task[None], renewer: Renewer) -> None:
+        renewer.drop(lease)
+        del self._running[lease]
+        self._wake.set()
+        if attempt.unwinding is not None:
+            self._keep(attempt.unwinding)
+        job, error = attempt.job, None if task.cancelled() else task.exception()
+        if error is not None:
+            self._runtime.observe("attempt.broke", job_id=job.id, type=job.type, attempt=job.attempt, error=error)
+
+    def _hear(self, news: News) -> None:
+        if news.ready and len(self._running) < self._slots:
+            self._wake.set()
+
+    async def _leave(self, renewer: Renewer) -> None:
+        self._stopping = True
+        running = list(self._running.values())
+        self._runtime.observe("worker.stopping", worker=self.id, running=len(running))
+        for attempt, _ in running:
+            attempt.hand_back()
+        if running:
+            await asyncio.wait([task for _, task in running])
+        await renewer.stop()
+        if self._aside:
+            await asyncio.wait(self._aside)
+        try:
+            await presence.leave(self._store, self.id)
+        except StoreError as error:
+            self._runtime.observe("worker.failed", worker=self.id, error=error)
+        self._lock.release()
+        self._runtime.observe("worker.stopped", worker=self.id)
+
+    def _beat(self) -> None:
+        self._keep(asyncio.create_task(self._show()))
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def _show(self) -> None:
+        info = WorkerInfo(
+            id=self.id,
+            host=presence.host(),
+            pid=os.getpid(),
+            types=tuple(sorted(self._handlers)),
+            slots=self._slots,
+            running=len(self._running),
+            started_at=self._started_at,
+            seen_at=self._store.now(),
+        )
+        try:
+            await presence.show(self._store, info)
+        except StoreError as error:
+            self._runtime.observe("worker.failed", worker=self.id, error=error)

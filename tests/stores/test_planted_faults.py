@@ -1,0 +1,310 @@
+"""The contract itself is tested: each fault planted into a true store breaks at least one of its tests."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import pytest
+
+from outlast import lifecycle
+from outlast.job import Change, Job, NewJob, Signal
+from outlast.lifecycle import append, claim, complete, lease_out
+from outlast.stores.base import ANY, LEASE, Claimed, Head, Lease, Owner, Record
+from outlast.stores.memory import MemoryStore
+from outlast.testing import FakeClock, StoreContract
+from outlast.testing.contract import news
+
+Test = Callable[..., Awaitable[None]]
+
+# ---- faults in what guards a write --------------------------------------------------------------
+
+
+class NoFence(MemoryStore):
+    def _apply(self, change: Change) -> Job[Any] | None:
+        return super()._apply(replace(change, lease=None))
+
+
+class FenceByComparison(MemoryStore):
+    """A lease passes if it is not older, that is, does not sort below the job's own."""
+
+    def _apply(self, change: Change) -> Job[Any] | None:
+        job = self._jobs[change.id]
+        newer = change.lease is not None and job.lease is not None and change.lease >= job.lease
+        return super()._apply(replace(change, lease=job.lease) if newer else change)
+
+
+class FenceByTime(MemoryStore):
+    """Any lease passes while the job is held by somebody."""
+
+    def _apply(self, change: Change) -> Job[Any] | None:
+        until = self._jobs[change.id].lease_until
+        held = until is not None and until > self.now()
+        return super()._apply(replace(change, lease=None) if held else change)
+
+
+class NoTurn(MemoryStore):
+    def _apply(self, change: Change) -> Job[Any] | None:
+        return super()._apply(replace(change, turn=None))
+
+
+class CheckThenWrite(MemoryStore):
+    """Others may write between the check and the write."""
+
+    async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
+        held = [change.holds(self._jobs[change.id]) for change in changes]
+        await asyncio.sleep(0)
+        for change, holds in zip(changes, held, strict=True):
+            if holds:
+                self._write(self._jobs[change.id], change)
+        return [None if holds else self._jobs[change.id] for change, holds in zip(changes, held, strict=True)]
+
+
+class ChooseThenClaim(MemoryStore):
+    """Others may claim between the choice and the claim."""
+
+    async def claim(
+        self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
+    ) -> Claimed:
+        ready = [job for job in self._jobs.values() if job.tag is not None and job.type in types]
+        chosen = [job for job in ready if ids is None or job.id in ids][:n]
+        await asyncio.sleep(0)
+        return Claimed([self._claim(job, worker, ttl) for job in chosen], None)
+
+
+class SweepIgnoresRenewals(MemoryStore):
+    def _apply(self, change: Change) -> Job[Any] | None:
+        return super()._apply(replace(change, lease_until=None))
+
+
+class RunOutLeaseIsLost(MemoryStore):
+    def _renew(self, lease: Lease, until: float) -> Head | None:
+        job = self._jobs.get(lease.job_id)
+        ran_out = job is not None and job.lease_until is not None and job.lease_until <= self.now()
+        return None if ran_out else super()._renew(lease, until)
+
+
+# ---- faults in what is written ------------------------------------------------------------------
+
+
+class StepOverwritten(MemoryStore):
+    def _write(self, job: Job[Any], change: Change) -> None:
+        super()._write(job, change)
+        self._steps[job.id].update({step.key: step for step in change.steps})
+
+
+class NumbersFromOneSequence(MemoryStore):
+    """All jobs share one sequence of event numbers."""
+
+    last = 0
+
+    def _write(self, job: Job[Any], change: Change) -> None:
+        super()._write(replace(job, seq=self.last), change)
+        self.last = self._jobs[job.id].seq
+
+
+class EndWithoutItsEvent(MemoryStore):
+    def _apply(self, change: Change) -> Job[Any] | None:
+        return super()._apply(replace(change, events=tuple(event for event in change.events if not event.is_end)))
+
+
+class RefusalLeavesItsEvents(MemoryStore):
+    def _apply(self, change: Change) -> Job[Any] | None:
+        refused = super()._apply(change)
+        if refused is not None:
+            self._write(refused, Change(id=change.id, events=change.events))
+        return refused
+
+
+class SignalNotTaken(MemoryStore):
+    def _write_signals(self, inbox: list[Signal], change: Change) -> None:
+        super()._write_signals(inbox, replace(change, consumed=()))
+
+
+class FieldForgotten(MemoryStore):
+    async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
+        return await super().insert([replace(one, job=replace(one.job, external_id=None)) for one in new])
+
+
+class PayloadTidied(MemoryStore):
+    async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
+        tidied = [replace(one.job, payload_json=(one.job.payload_json or "").replace(" ", "")) for one in new]
+        return await super().insert([replace(one, job=job) for one, job in zip(new, tidied, strict=True)])
+
+
+# ---- faults in what is chosen -------------------------------------------------------------------
+
+
+class NoUniqueKey(MemoryStore):
+    """Whether a key is held is looked up, and only later written."""
+
+    async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
+        held = [super(NoUniqueKey, self)._holder_of_key(one.job) for one in new]
+        await asyncio.sleep(0)
+        return [holder or self._insert(one) for holder, one in zip(held, new, strict=True)]
+
+    def _holder_of_key(self, job: Job[Any]) -> Job[Any] | None:
+        return None
+
+
+class CancelNotRecheckedAtClaim(MemoryStore):
+    def _claim(self, job: Job[Any], worker: str, ttl: float) -> Job[Any]:
+        return super()._claim(replace(job, cancel_requested_at=None), worker, ttl)
+
+
+class ReleaseCountsAsAttempt(MemoryStore):
+    def _claim(self, job: Job[Any], worker: str, ttl: float) -> Job[Any]:
+        return super()._claim(replace(job, resumes=False), worker, ttl)
+
+
+class OneLineForAll(MemoryStore):
+    """First come, first served, whoever owns the jobs."""
+
+    def _tag(self, job: Job[Any], place: Literal["back", "front"]) -> int:
+        return max((other.tag for other in self._jobs.values() if other.tag is not None), default=0) + 1
+
+
+class PurgeWithoutStatusCheck(MemoryStore):
+    async def purge(self, ids: Sequence[str], *, owner: Owner = ANY) -> list[str]:
+        for id in ids:
+            if id in self._jobs:
+                self._jobs[id] = replace(self._jobs[id], status=lifecycle.FAILED)
+        return await super().purge(ids, owner=owner)
+
+
+class PurgeLeavesTheLog(MemoryStore):
+    async def purge(self, ids: Sequence[str], *, owner: Owner = ANY) -> list[str]:
+        logs = {id: self._events.get(id, []) for id in ids}
+        gone = await super().purge(ids, owner=owner)
+        self._events |= {id: logs[id] for id in gone}
+        return gone
+
+
+class OwnerNotAsked(MemoryStore):
+    async def get(self, ids: Sequence[str], *, owner: Owner = ANY, payload: bool = False) -> list[Job[Any] | None]:
+        return await super().get(ids, owner=ANY, payload=payload)
+
+
+class DeadWorkersNotAsked(MemoryStore):
+    async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
+        return await super().due(limit)
+
+
+class RenewalsNotAsked(MemoryStore):
+    async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
+        held = [job for job in self._jobs.values() if (job.claimed_at or self.now()) + LEASE <= self.now()]
+        return [*await super().due(limit, dead=dead), *held][:limit]
+
+
+class ClaimsUnheard(MemoryStore):
+    def _tell(self, jobs: Sequence[Job[Any]]) -> None:
+        pass
+
+
+class VersionNotAsked(MemoryStore):
+    async def put(
+        self, key: str, value: Mapping[str, Any], *, version: int | None = None, ttl: float | None = None
+    ) -> Record | None:
+        return await super().put(key, value, ttl=ttl)
+
+
+IN_STORES: Mapping[type[MemoryStore], Test] = {
+    NoFence: StoreContract.test_an_old_lease_writes_nothing_after_the_next_claim,
+    FenceByComparison: StoreContract.test_only_equality_with_the_lease_lets_a_write_pass,
+    FenceByTime: StoreContract.test_only_equality_with_the_lease_lets_a_write_pass,
+    NoTurn: StoreContract.test_a_move_decided_before_a_wish_writes_nothing_after_it,
+    CheckThenWrite: StoreContract.test_of_many_decisions_on_one_turn_exactly_one_is_stored,
+    ChooseThenClaim: StoreContract.test_many_claimers_at_once_never_get_one_job_twice,
+    SweepIgnoresRenewals: StoreContract.test_a_takeover_decided_before_a_renewal_is_refused_after_it,
+    RunOutLeaseIsLost: StoreContract.test_a_lease_that_ran_out_and_nobody_took_is_still_good,
+    StepOverwritten: StoreContract.test_the_first_completed_value_of_a_step_wins,
+    NumbersFromOneSequence: StoreContract.test_the_events_of_a_job_are_numbered_from_one,
+    EndWithoutItsEvent: StoreContract.test_the_end_is_stored_together_with_its_event,
+    RefusalLeavesItsEvents: StoreContract.test_whatever_was_decided_before_the_end_changes_nothing_after_it,
+    SignalNotTaken: StoreContract.test_a_signal_is_taken_once,
+    FieldForgotten: StoreContract.test_every_field_of_a_job_is_kept,
+    PayloadTidied: StoreContract.test_payloads_and_results_are_kept_to_the_letter,
+    NoUniqueKey: StoreContract.test_of_two_submits_in_flight_at_once_one_is_stored,
+    CancelNotRecheckedAtClaim: StoreContract.test_a_job_with_a_wish_to_cancel_is_never_handed_out,
+    ReleaseCountsAsAttempt: StoreContract.test_a_clean_hand_back_costs_no_attempt,
+    OneLineForAll: StoreContract.test_a_thousand_jobs_of_one_owner_do_not_delay_the_one_of_another,
+    PurgeWithoutStatusCheck: StoreContract.test_only_ended_jobs_are_removed,
+    PurgeLeavesTheLog: StoreContract.test_a_removed_job_leaves_nothing_behind,
+    OwnerNotAsked: StoreContract.test_a_job_is_read_by_its_owner_and_by_trusted_code_alone,
+    DeadWorkersNotAsked: StoreContract.test_jobs_of_dead_workers_are_due_at_once,
+    RenewalsNotAsked: StoreContract.test_a_job_decided_on_when_due_is_left_alone_if_it_moved_meanwhile,
+    ClaimsUnheard: StoreContract.test_every_write_is_heard_with_its_ids,
+    VersionNotAsked: StoreContract.test_a_note_is_put_only_over_the_version_given,
+}
+"""Each fault, and the promise it breaks."""
+
+
+# ---- faults in lifecycle, which every store calls -----------------------------------------------
+
+
+def takeover_without_its_guard(*facts: Any, **how: Any) -> Change:
+    return replace(lease_out(*facts, **how), lease_until=None)
+
+
+def end_without_its_event(*facts: Any) -> Change:
+    return replace(complete(*facts), events=())
+
+
+def claim_that_counts_a_release(job: Job[Any], *facts: Any) -> Change:
+    return claim(replace(job, resumes=False), *facts)
+
+
+def claim_that_ignores_a_cancel(job: Job[Any], *facts: Any) -> Change:
+    return claim(replace(job, cancel_requested_at=None), *facts)
+
+
+def append_that_takes_a_signal_twice(job: Job[Any], **what: Any) -> Change:
+    change = append(job, **what)
+    return replace(change, set={**change.set, "turn": job.turn})
+
+
+IN_LIFECYCLE: Sequence[tuple[str, Callable[..., Change], Test]] = [
+    (
+        "lease_out",
+        takeover_without_its_guard,
+        StoreContract.test_a_takeover_decided_before_a_renewal_is_refused_after_it,
+    ),
+    ("complete", end_without_its_event, StoreContract.test_the_end_is_stored_together_with_its_event),
+    ("claim", claim_that_counts_a_release, StoreContract.test_a_clean_hand_back_costs_no_attempt),
+    ("claim", claim_that_ignores_a_cancel, StoreContract.test_a_job_with_a_wish_to_cancel_is_never_handed_out),
+    ("append", append_that_takes_a_signal_twice, StoreContract.test_of_two_who_take_one_signal_at_once_one_gets_it),
+]
+
+
+# ---- the trial ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", IN_STORES, ids=lambda fault: fault.__name__)
+async def test_a_fault_planted_into_a_store_is_found(fault: type[MemoryStore], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(news, "PATIENCE", 0.05)
+    assert not await holds(IN_STORES[fault], fault)
+
+
+@pytest.mark.parametrize(("name", "fault", "test"), IN_LIFECYCLE, ids=[fault.__name__ for _, fault, _ in IN_LIFECYCLE])
+async def test_a_fault_planted_into_lifecycle_is_found(
+    name: str, fault: Callable[..., Change], test: Test, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, name, fault)
+    assert not await holds(test, MemoryStore)
+
+
+async def test_without_a_fault_every_one_of_these_tests_holds() -> None:
+    for test in [*IN_STORES.values(), *(test for _, _, test in IN_LIFECYCLE)]:
+        assert await holds(test, MemoryStore), test.__name__
+
+
+async def holds(test: Test, store: type[MemoryStore]) -> bool:
+    """Run one test of the contract on a store of its own, as pytest would."""
+    clock = FakeClock()
+    fixtures = {"self": StoreContract(), "clock": clock, "store": store(clock=clock)}
+    try:
+        await test(**{name: fixtures[name] for name in inspect.signature(test).parameters})
+    except AssertionError:
+        return False
+    return True

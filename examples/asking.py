@@ -78,7 +78,7 @@ def _record(ctx: Context, choice: Choice, step: str) -> None:
         "model": choice.name,
     }
     log.info("model call: %s by %s for %s, attempt %d", step, choice.name, ctx.job.id, ctx.attempt)
-    path = os.environ.get("OUTLAST_MODEL_LOG")
+    path = os.environ.get("EXAMPLES_MODEL_LOG")
     if path:
         _append(path, json.dumps(call, ensure_ascii=False) + "\n")
 

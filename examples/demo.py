@@ -22,7 +22,7 @@ from outlast.web.service import service
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _arguments(arguments)
     DATA.mkdir(exist_ok=True)
-    os.environ.setdefault("OUTLAST_MODEL_LOG", str(DATA / "model-calls.jsonl"))
+    os.environ.setdefault("EXAMPLES_MODEL_LOG", str(DATA / "model-calls.jsonl"))
     _show_logs()
     try:
         run(service(app, pages=routes), app, asked.host, asked.port, ready=_announce)

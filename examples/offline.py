@@ -21,7 +21,7 @@ PACE = 0.03
 
 
 def offline_model(rules: Rules) -> FunctionModel:
-    """A model that answers by `rules`; OUTLAST_OFFLINE_PACE is its speed, in seconds for each piece of its answer."""
+    """A model that answers by `rules`; EXAMPLES_OFFLINE_PACE is its speed, in seconds for each piece of its answer."""
 
     async def whole(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         wanted, answer = await asyncio.to_thread(_answer, rules, messages, info)
@@ -29,7 +29,7 @@ def offline_model(rules: Rules) -> FunctionModel:
 
     async def streamed(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator[DeltaToolCalls]:
         wanted, answer = await asyncio.to_thread(_answer, rules, messages, info)
-        pace = float(os.environ.get("OUTLAST_OFFLINE_PACE", PACE))
+        pace = float(os.environ.get("EXAMPLES_OFFLINE_PACE", PACE))
         yield {0: DeltaToolCall(name=wanted, tool_call_id="answer")}
         for start in range(0, len(answer), PIECE):
             await asyncio.sleep(pace)

@@ -26,6 +26,7 @@ HOUSE = (
     "output",
     "observe",
     "stores/base",
+    "principal",
     "stores/batching",
     "stores/memory",
     "stores/sqlite*",

@@ -17,6 +17,7 @@ from examples.offline import offline_model
 from outlast import Retry
 
 MOST_PHASES = 10
+LONGEST_NAME = 80
 
 
 async def ask_outline(conversation: Conversation, wish: str, step: str) -> Outline:
@@ -26,7 +27,7 @@ async def ask_outline(conversation: Conversation, wish: str, step: str) -> Outli
         _model(choice), output_type=ToolOutput(Outline, name="outline"), instructions=prompts.OUTLINE, name="outline"
     )
     outline = await ask(agent, prompts.outline_prompt(conversation, wish), choice, step, outline_text)
-    phases = list(_covering(outline.phases, len(conversation.turns)))
+    phases = list(covering(outline.phases, len(conversation.turns)))
     if not phases:
         raise Retry(f"{choice.name} found no phases.", code="provider_error")
     return outline.model_copy(update={"phases": phases})
@@ -46,13 +47,13 @@ def _model(choice: Choice) -> Model:
     return offline_model(answer) if choice.offline else open_model(choice, os.environ)
 
 
-def _covering(stretches: list[Stretch], turns: int) -> Iterator[Stretch]:
+def covering(stretches: list[Stretch], turns: int) -> Iterator[Stretch]:
     """The same phases in order and under different names, each up to where the next begins, so that no turn is lost."""
     starts = {max(1, min(stretch.first_turn, turns)): stretch for stretch in reversed(stretches)}
     ordered = sorted(starts)[:MOST_PHASES]
     names: set[str] = set()
     for place, start in enumerate(ordered):
-        name = starts[start].name.strip() or f"Phase {place + 1}"
+        name = " ".join(starts[start].name.split())[:LONGEST_NAME] or f"Phase {place + 1}"
         name = name if name not in names else f"{name} ({place + 1})"
         names.add(name)
         end = ordered[place + 1] - 1 if place + 1 < len(ordered) else turns

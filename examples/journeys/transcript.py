@@ -26,6 +26,7 @@ SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'’”)]*\s+")
 ASKERS = {"interviewer", "moderator", "researcher", "facilitator", "host", "interviewer 1", "interviewer 2", "q", "int"}
 UNNAMED = "Speaker"
 LONG_TURN = 220
+MOST_BYTES = 500_000
 LEAST_WORDS = 60
 LEAST_DIFFERENT_WORDS = 30
 
@@ -53,6 +54,11 @@ class Conversation:
 
 def read_transcript(transcript: str) -> Conversation:
     """The conversation in `transcript`; raises Fail where there is none to be found."""
+    if len(transcript.encode()) > MOST_BYTES:
+        raise Fail(
+            f"The transcript is longer than {MOST_BYTES // 1000} kB, which is many hours of talk.",
+            advice="Import it in parts, one interview at a time.",
+        )
     lines = transcript.replace("\ufeff", "").splitlines()
     said = list(_labelled(lines, _speakers(lines))) or [(UNNAMED, text) for text in _paragraphs(lines)]
     turns = [Turn(n, *turn) for n, turn in enumerate(_cut_long(_joined(said)), 1)]

@@ -26,6 +26,7 @@ from outlast.errors import (
     WaitTimeout,
 )
 from outlast.job import Event, Job, Status, Step
+from outlast.principal import Principal
 from outlast.stores import open_store
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "JobNotFound",
     "Outlast",
     "OutlastError",
+    "Principal",
     "Retry",
     "SignalTimeout",
     "Status",

@@ -18,6 +18,7 @@ from outlast.codec import Codec
 from outlast.context import Context
 from outlast.errors import (
     Fail,
+    HandlerError,
     InvalidRequest,
     LimitExceeded,
     NotJson,
@@ -250,7 +251,8 @@ class Attempt:
             advice=error.advice if isinstance(error, Fail) else None,
             details=error.details if isinstance(error, Fail) else None,
         )
-        return Raised(failure, after, error)
+        # What a handler says on purpose needs no traceback.
+        return Raised(failure, after, None if isinstance(error, HandlerError) else error)
 
     def _failed(self, code: str, message: str) -> Raised:
         retryable = code in ("timeout", "handler_error")

@@ -9,12 +9,14 @@ import math
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, ValidationError, from_json, to_json
 
 from outlast.errors import ConfigurationError, NotJson
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
 SCALARS = (str, int, bool, type(None))
@@ -50,7 +52,7 @@ class Codec:
         """JSON schema (2020-12) of the values."""
         return {} if self._adapter is None else self._adapter.json_schema(mode="serialization", by_alias=True)
 
-    def _dumped(self, adapter: TypeAdapter[Any], value: Any) -> Any:
+    def _dumped(self, adapter: "TypeAdapter[Any]", value: Any) -> Any:
         try:
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
         except ValidationError as error:
@@ -89,15 +91,22 @@ def _awaited(annotation: Any) -> Any:
 
 
 @lru_cache(maxsize=1024)
-def _hashed_adapter(annotation: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(annotation)
+def _hashed_adapter(annotation: Any) -> "TypeAdapter[Any]":
+    return _new_adapter(annotation)
 
 
-def _adapter(annotation: Any) -> TypeAdapter[Any]:
+def _adapter(annotation: Any) -> "TypeAdapter[Any]":
     try:
         return _hashed_adapter(annotation)
     except TypeError:  # an annotation such as Annotated[int, []] cannot be hashed
-        return TypeAdapter(annotation)
+        return _new_adapter(annotation)
+
+
+def _new_adapter(annotation: Any) -> "TypeAdapter[Any]":
+    # Here and not above: half of what `import outlast` would cost, and a client has no use for it.
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(annotation)
 
 
 def _require_plain(value: Any, what: str, path: str) -> None:

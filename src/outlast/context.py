@@ -22,6 +22,7 @@ from pydantic_core import from_json
 from outlast import codec
 from outlast.errors import ContextClosed, LimitExceeded, SignalTimeout
 from outlast.job import Job, Signal, Step, Waiting
+from outlast.notation import clean
 from outlast.policy import Limits, seconds
 from outlast.recorder import Recorder
 from outlast.replay import Frame, Replay, digest_of
@@ -32,6 +33,9 @@ T = TypeVar("T")
 
 IN_PLACE = 5.0
 """A sleep of up to so many seconds is slept where it is; a longer one parks the job."""
+
+WORDS = 8192
+"""Characters of a message or log line; what is longer is cut."""
 
 QUIET = 1.0
 """Seconds without a running step after which a wait beside other tasks parks the job."""
@@ -179,7 +183,7 @@ class Context:
         """
         if isinstance(percent, bool) or not isinstance(percent, int | float) or not 0 <= percent <= 100:
             raise ValueError(f"progress is a number from 0 to 100, not {percent!r}")
-        shown = None if message is None else _shown(message)
+        shown = None if message is None else clean(message, WORDS)
         self._on_loop(lambda: self._recorder.progress(percent, shown))
 
     def write(self, text: str, channel: str = "text") -> None:
@@ -189,12 +193,12 @@ class Context:
         if not text:
             return
         frame = _frame.get()
-        clean = text.encode("utf-8", "replace").decode()
-        self._on_loop(lambda: self._recorder.write(clean, channel, frame.index if frame else None))
+        shown = clean(text, len(text))
+        self._on_loop(lambda: self._recorder.write(shown, channel, frame.index if frame else None))
 
     def log(self, message: str, level: Literal["debug", "info", "warning", "error"] = "info") -> None:
         """Add a line to the job's log, for whoever may read the job."""
-        shown = _shown(message)
+        shown = clean(message, WORDS)
         self._on_loop(lambda: self._recorder.log(shown, level))
 
     def usage(self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0) -> None:
@@ -362,7 +366,3 @@ async def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         return await fn(*args, **kwargs)
     value = await asyncio.to_thread(fn, *args, **kwargs)
     return await value if inspect.isawaitable(value) else value
-
-
-def _shown(message: str) -> str:
-    return str(message).encode("utf-8", "replace").decode()[:8192]

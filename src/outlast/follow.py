@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from random import uniform
 
@@ -112,7 +112,9 @@ class Hub:
             self._wake(id)
 
 
-async def follow(hub: Hub, store: Store, job_id: str, after: int, stopping: asyncio.Event) -> AsyncIterator[Event]:
+async def follow(
+    hub: Hub, store: Store, job_id: str, after: int, stopping: asyncio.Event
+) -> AsyncGenerator[Event, None]:
     """The job's events from number `after` + 1 on, as they come, until its end, its removal, or `stopping`.
 
     Whoever sets `stopping` stops the hub too, which wakes the readers.

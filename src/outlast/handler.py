@@ -4,15 +4,18 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import ValidationError
 
 from outlast import codec
 from outlast.context import Context
 from outlast.errors import ConfigurationError, InvalidRequest
 from outlast.job import Job, Priority
 from outlast.policy import Limits, seconds
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -158,7 +161,10 @@ def _payload_signature(fn: Callable[..., Any], name: str) -> inspect.Signature:
     return inspect.Signature(parameters[1:])
 
 
-def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: str) -> type[BaseModel]:
+def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: str) -> "type[BaseModel]":
+    # Here and not above: half of what `import outlast` would cost, and a client has no use for it.
+    from pydantic import ConfigDict, Field, create_model
+
     types = codec.hints(fn, f"handler {name!r}")
     fields: dict[str, Any] = {}
     for parameter in signature.parameters.values():
@@ -169,7 +175,7 @@ def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: s
         )
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, allow_inf_nan=False)
     try:
-        return cast(type[BaseModel], create_model(f"{name} payload", __config__=config, **fields))
+        return cast("type[BaseModel]", create_model(f"{name} payload", __config__=config, **fields))
     except Exception as error:
         raise ConfigurationError(f"handler {name!r}: its parameters make no payload model: {error}") from error
 

@@ -43,3 +43,8 @@ def _sorted(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _sorted(value[key]) for key in sorted(value)}
     return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def clean(text: object, most: int) -> str:
+    """Words for people: at most `most` characters, and only such as every store and reader can take."""
+    return str(text)[:most].encode("utf-8", "replace").decode().replace("\0", "\ufffd")

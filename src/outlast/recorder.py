@@ -140,6 +140,7 @@ class Recorder:
         event = self._event("job.step", _step_data(step, None))
         async with self._sending:
             while True:
+                self._require_open()
                 change = lifecycle.append(self.job, events=(event,), steps=(step,), consumed=(signal,))
                 if await self._send(change):
                     return
@@ -152,6 +153,7 @@ class Recorder:
     async def flush(self) -> None:
         """Send what is pending. Raises ContextClosed if the lease is lost."""
         async with self._sending:
+            self._require_open()
             await self._take_back()
             if self._entries or self._set or self._steps:
                 set, events, steps = self._drained()
@@ -162,6 +164,7 @@ class Recorder:
         """End the slice by the move that `decide` finds, together with what is pending; None if the lease is lost."""
         async with self._sending:
             try:
+                self._require_open()
                 await self._take_back()
                 set, events, steps = self._drained()
                 if completed:
@@ -303,10 +306,13 @@ class Recorder:
         ]
         return [self._event("job.output.done", fact) for fact in facts]
 
+    def _require_open(self) -> None:
+        if self.closed or self.lost is not None:
+            raise ContextClosed("the slice is over; nothing is recorded any more")
+
     async def _send(self, change: Change) -> bool:
         """True once it is written; False if it is to be decided again with the job as it now is."""
-        if self.closed or self.lost is not None:
-            raise ContextClosed("the slice is over")
+        self._require_open()
         try:
             now_is = await self._apply(change)
         except StoreError as error:

@@ -78,14 +78,13 @@ class Sweeper:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            look_at = self._store.now() + LOOK_EVERY * uniform(0.75, 1.25)
-            await self._store.clock.wait(self._armed, min(look_at, self._next_at or look_at))
-            self._armed.clear()
             try:
                 await self._sweep()
             except StoreError as error:
                 self._observe("sweep.failed", error=error)
-                await asyncio.sleep(uniform(0.5, 1.5))
+            look_at = self._store.now() + LOOK_EVERY * uniform(0.75, 1.25)
+            await self._store.clock.wait(self._armed, min(look_at, self._next_at or look_at))
+            self._armed.clear()
 
     async def _sweep(self) -> None:
         if self._next_at is not None and self._next_at <= self._store.now():

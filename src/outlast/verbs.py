@@ -3,7 +3,8 @@
 import secrets
 from abc import ABC, abstractmethod
 from asyncio import Event as Flag
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -16,11 +17,13 @@ from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, Wa
 from outlast.follow import follow
 from outlast.handler import Duration, Handler
 from outlast.job import Change, Event, Job, Signal, Status, Step
-from outlast.notation import job_id
+from outlast.notation import clean, job_id
 from outlast.policy import Limits, seconds
 from outlast.presence import WorkerInfo
 from outlast.stores.base import ANY, Owner, Query, Store
 from outlast.sweep import Sweeper
+
+__all__ = ["ANY", "Opened", "Owner", "Query", "Verbs", "new_id"]
 
 T = TypeVar("T")
 
@@ -90,11 +93,15 @@ class Verbs(ABC):
         """The workers that gave a sign of life within the last minute."""
         return await presence.present((await self._runtime()).store)
 
+    async def now(self) -> float:
+        """The store's clock, in seconds since 1970."""
+        return (await self._runtime()).store.now()
+
     async def remaining(self, job: Job[Any]) -> float | None:
         """Seconds the job probably still takes, from how long its type took lately; None if nobody can say."""
         if job.ended:
             return None
-        now = (await self._runtime()).store.now()
+        now = await self.now()
         elapsed = 0.0 if job.started_at is None else now - job.started_at
         return policy.remaining(await self._history(job.type, now), elapsed)
 
@@ -104,7 +111,8 @@ class Verbs(ABC):
             query = Query(type=type, status=frozenset({Status.COMPLETED}), limit=policy.HISTORY)
             jobs = await self.find(query)
             durations = [job.completed_at - job.started_at for job in jobs if job.completed_at and job.started_at]
-            self._durations[type] = now, durations
+            if durations:
+                self._durations[type] = now, durations
         return durations
 
     # -- wait, follow -----------------------------------------------------------------------------------------------
@@ -138,12 +146,13 @@ class Verbs(ABC):
                 if not await opened.store.clock.wait(grown, until):
                     return job
 
-    async def follow(self, id: str, after: int = 0, *, owner: Owner = ANY) -> AsyncIterator[Event]:
+    async def follow(self, id: str, after: int = 0, *, owner: Owner = ANY) -> AsyncGenerator[Event, None]:
         """The job's events from number `after` + 1 on, as they come, to the last one. Raises JobNotFound."""
         opened = await self._open()
         await self.get(id, owner=owner)
-        async for event in follow(opened.runtime.hub, opened.store, id, after, opened.stopping):
-            yield event
+        async with aclosing(follow(opened.runtime.hub, opened.store, id, after, opened.stopping)) as events:
+            async for event in events:
+                yield event
 
     # -- wishes -----------------------------------------------------------------------------------------------------
 
@@ -151,7 +160,8 @@ class Verbs(ABC):
         self, id: str, *, owner: Owner = ANY, by: str | None = None, reason: str | None = None
     ) -> Job[Any]:
         """Ask for the job's end; an ended job is answered unchanged. Raises JobNotFound."""
-        return await self._wish(id, owner, lambda job, now: lifecycle.cancel(job, now, by=by, reason=reason))
+        why = None if reason is None else clean(reason, 1024)
+        return await self._wish(id, owner, lambda job, now: lifecycle.cancel(job, now, by=by, reason=why))
 
     async def signal(
         self, id: str, name: str, value: Any = None, *, owner: Owner = ANY, key: str | None = None

@@ -1,5 +1,6 @@
 """A place for each test, and one server that those share which only ask."""
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,3 +20,13 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     place = Place(tmp_path_factory.mktemp("served"))
     with place.serving():
         yield place
+
+
+@pytest.fixture
+def imports(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What is imported within the test is forgotten after it."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    known = set(sys.modules)
+    yield
+    for name in set(sys.modules) - known:
+        del sys.modules[name]

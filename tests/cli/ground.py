@@ -1,6 +1,5 @@
 """Real commands as processes of their own, and what tests wait for."""
 
-import json
 import os
 import re
 import signal
@@ -8,10 +7,15 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+
+import httpx2
+from click.testing import CliRunner, Result
+
+from outlast.cli import commands
 
 APP = f"{Path(__file__).parent / 'app.py'}:app"
 
@@ -34,6 +38,7 @@ class Place:
         """A command to its end."""
         return subprocess.run(
             [*COMMAND, *words],
+            check=False,
             cwd=self.folder,
             env=self.env | dict(env or {}),
             input=stdin if stdin is not None else "",
@@ -48,6 +53,12 @@ class Place:
         assert done.returncode == 0, done.stderr
         return str(done.stdout).removesuffix("\n")
 
+    def inside(self, *words: str, env: Mapping[str, str] | None = None) -> Result:
+        """A command in this process, for the many that end before they begin."""
+        others = dict.fromkeys(name for name in os.environ if name.startswith("OUTLAST_"))
+        with chdir(self.folder):
+            return CliRunner().invoke(commands, words, env={**others, **self.env, **(env or {})})
+
     def start(self, *words: str, env: Mapping[str, str] | None = None) -> "Running":
         """A command that goes on."""
         return Running(self.folder, words, self.env | dict(env or {}))
@@ -60,10 +71,14 @@ class Place:
             yield server
 
     def submit(self, type: str, **payload: Any) -> str:
-        return self.ok("submit", type, "--json", json.dumps(payload))
+        """A job's id. Asked without a command, for a process is slow to start."""
+        answer = httpx2.post(f"{self.env['OUTLAST_URL']}/jobs", json={"type": type, "payload": payload})
+        return str(answer.raise_for_status().json()["id"])
 
-    def job(self, id: str) -> dict[str, Any]:
-        job: dict[str, Any] = json.loads(self.ok("get", id, "--json"))
+    def job(self, id: str, wait: float = 0) -> dict[str, Any]:
+        """A job as it is, or as it has ended."""
+        answer = httpx2.get(f"{self.env['OUTLAST_URL']}/jobs/{id}", params={"wait": wait}, timeout=PATIENCE)
+        job: dict[str, Any] = answer.raise_for_status().json()
         return job
 
 

@@ -1,11 +1,12 @@
 """What is wrong with a setting is said at the start, with exit code 2, the cause and the way out; never a traceback."""
 
 import os
-from pathlib import Path
 
 import pytest
 
 from tests.cli.ground import APP, Place
+
+pytestmark = pytest.mark.usefixtures("imports")
 
 
 @pytest.mark.parametrize(
@@ -25,8 +26,8 @@ from tests.cli.ground import APP, Place
 def test_a_store_that_cannot_be(place: Place, store: str, said: list[str]) -> None:
     (place.folder / "folder").mkdir()
     (place.folder / "text.db").write_text("no database at all\n" * 100)
-    done = place.run("worker", APP, "--burst", env={"OUTLAST_STORE": store})
-    assert (done.returncode, done.stdout) == (2, "")
+    done = place.inside("worker", APP, "--burst", env={"OUTLAST_STORE": store})
+    assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: ")
     assert all(word in done.stderr for word in said), done.stderr
     assert "p@ss" not in done.stderr
@@ -39,8 +40,8 @@ def test_a_store_that_is_read_only(place: Place) -> None:
     else:
         (place.folder / "closed").mkdir(mode=0o500)
         store = "sqlite:///closed/jobs.db"
-    done = place.run("serve", APP, "--port", "0", "--store", store)
-    assert done.returncode == 2
+    done = place.inside("worker", APP, "--burst", "--store", store)
+    assert done.exit_code == 2
     assert "cannot be" in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -48,13 +49,13 @@ def test_a_store_that_is_read_only(place: Place) -> None:
 def test_a_store_of_a_newer_version(place: Place) -> None:
     import apsw
 
-    assert place.run("worker", APP, "--burst").returncode == 0
+    assert place.inside("worker", APP, "--burst").exit_code == 0
     connection = apsw.Connection(str(place.folder / "jobs.db"))
     connection.pragma("user_version", 99)
     connection.close()
     for command in (["worker", APP], ["doctor", APP], ["sweep", APP]):
-        done = place.run(*command)
-        assert done.returncode == 2
+        done = place.inside(*command)
+        assert done.exit_code == 2
         assert "schema 99" in done.stderr
         assert "upgrade outlast" in done.stderr
 
@@ -71,8 +72,8 @@ def test_a_store_of_a_newer_version(place: Place) -> None:
     ],
 )
 def test_an_option_that_cannot_be(place: Place, words: list[str], env: dict[str, str], said: list[str]) -> None:
-    done = place.run(*words, env=env)
-    assert (done.returncode, done.stdout) == (2, "")
+    done = place.inside(*words, env=env)
+    assert (done.exit_code, done.stdout) == (2, "")
     assert all(word in done.stderr for word in said), done.stderr
     assert "Traceback" not in done.stderr
 
@@ -104,8 +105,8 @@ BROKEN = {
 def test_an_import_that_fails_shows_the_users_own_traceback(place: Place, name: str) -> None:
     source, said = BROKEN[name]
     (place.folder / f"{name}.py").write_text(source)
-    done = place.run("worker", f"{name}:app")
-    assert done.returncode == 2
+    done = place.inside("worker", f"{name}:app")
+    assert done.exit_code == 2
     assert all(word in done.stderr for word in said), done.stderr
     assert "outlast/cli" not in done.stderr
     assert "importlib" not in done.stderr

@@ -2,12 +2,12 @@
 
 import json
 import re
+import socket
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from outlast.cli import commands
 from tests.cli.ground import Place, free_port, until
 
 ID = re.compile(r"job_[0-9A-Z]{29}")
@@ -15,7 +15,7 @@ ID = re.compile(r"job_[0-9A-Z]{29}")
 
 def test_a_job_from_submit_to_delete(served: Place, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    id = served.submit("hold", gate=str(gate))
+    id = served.ok("submit", "hold", "--json", json.dumps({"gate": str(gate)}))
     assert ID.fullmatch(id)
     until(gate.with_suffix(".slices").exists)
     assert re.search("^status +processing$", served.ok("get", id), re.MULTILINE)
@@ -76,20 +76,20 @@ def test_json_is_the_wire_form(served: Place) -> None:
     assert events[-1]["type"] == "job.completed"
     assert not set(printed) & {"\u001b", "\u202e"}
 
-    job = served.job(id)
+    job = json.loads(served.ok("get", id, "--json"))
     assert job["result"] == "Hello A\u001b[31m\u202eda"
     assert json.loads(served.ok("list", "--json", "--limit", "1"))["data"][0]["id"] == id
-    again = json.loads(served.ok("retry", id, "--force", "--from-start", "--json"))
+    again = json.loads(served.inside("retry", id, "--force", "--from-start", "--json").stdout)
     assert (again["retryOf"], again["status"]) == (id, "queued")
-    assert json.loads(served.ok("cancel", id, "--json"))["status"] == "completed"
+    assert json.loads(served.inside("cancel", id, "--json").stdout)["status"] == "completed"
 
 
 def test_a_list_goes_on_where_it_ended(served: Place) -> None:
     ids = [served.submit("greet", name=str(number)) for number in range(3)]
-    page = json.loads(served.ok("list", "--json", "--limit", "2", "--type", "greet"))
-    rest = json.loads(served.ok("list", "--json", "--limit", "1", "--type", "greet", "--cursor", page["nextCursor"]))
-    assert [job["id"] for job in page["data"] + rest["data"]] == ids[::-1]
-    shown = served.run("list", "--limit", "1")
+    page = json.loads(served.inside("list", "--json", "--limit", "2", "--type", "greet").stdout)
+    rest = served.inside("list", "--json", "--limit", "2", "--type", "greet", "--cursor", page["nextCursor"])
+    assert [job["id"] for job in page["data"] + json.loads(rest.stdout)["data"]][:3] == ids[::-1]
+    shown = served.inside("list", "--limit", "1")
     assert "--cursor " in shown.stderr
 
 
@@ -111,7 +111,7 @@ def test_a_list_goes_on_where_it_ended(served: Place) -> None:
     ],
 )
 def test_what_can_never_work_exits_with_2_and_says_why(served: Place, words: list[str], said: str) -> None:
-    done = CliRunner().invoke(commands, words, env={"OUTLAST_URL": served.env["OUTLAST_URL"]})
+    done = served.inside(*words)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
 
@@ -126,14 +126,40 @@ def test_a_server_that_is_not_there_exits_with_3_and_says_how_to_start_one(place
 
 
 def test_a_submit_of_unknown_outcome_says_how_to_make_sure(place: Place) -> None:
-    done = place.run("submit", "greet", "--url", f"http://127.0.0.1:{free_port()}", "--idempotency-key", "mine")
-    assert done.returncode == 3
-    assert "--idempotency-key mine" in done.stderr
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        hung_up = pool.submit(lambda: listening.accept()[0].close())
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        done = place.inside("submit", "greet", "--url", url, "--idempotency-key", "mine")
+        hung_up.result()
+    assert done.exit_code == 3
+    assert "sent again with --idempotency-key mine it makes one job" in done.stderr
+    nobody = place.inside("submit", "greet", "--url", f"http://127.0.0.1:{free_port()}")
+    assert nobody.exit_code == 3
+    assert "idempotency" not in nobody.stderr
+
+
+def test_another_program_at_the_address_is_found_out(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
+        answered = pool.submit(answer, listening, b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<p/>")
+        done = place.inside("list", "--url", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        answered.result()
+        assert (done.exit_code, "is --url (OUTLAST_URL) right?" in done.stderr) == (2, True)
+        answered = pool.submit(answer, listening, b"HTTP/1.1 404 Not Found\r\nContent-Length: 4\r\n\r\n\x1b[2J")
+        done = place.inside("get", "job_1", "--url", f"http://127.0.0.1:{listening.getsockname()[1]}")
+        answered.result()
+        assert (done.exit_code, "answers 404" in done.stderr, "\x1b" in done.stderr) == (2, True, False)
+
+
+def answer(listening: socket.socket, reply: bytes) -> None:
+    connection, _ = listening.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(reply)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://host", "http://", "http://a:secret@host:port"])
-def test_an_address_that_is_none_exits_with_2(url: str) -> None:
-    done = CliRunner().invoke(commands, ["list"], env={"OUTLAST_URL": url})
+def test_an_address_that_is_none_exits_with_2(place: Place, url: str) -> None:
+    done = place.inside("list", env={"OUTLAST_URL": url})
     assert done.exit_code == 2
     assert "--url (OUTLAST_URL)" in done.stderr
     assert "secret" not in done.stderr

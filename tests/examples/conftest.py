@@ -18,14 +18,14 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test asks a vendor, whatever keys the machine has."""
     for variable in ("OUTLAST_MODEL", *(variable for variables, _ in VENDORS.values() for variable in variables)):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setenv("OUTLAST_OFFLINE_PACE", "0")
+    monkeypatch.setenv("EXAMPLES_OFFLINE_PACE", "0")
 
 
 @pytest.fixture
 def model_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelCalls:
     """The calls of the model that were really made so far."""
     path = tmp_path / "model-calls.jsonl"
-    monkeypatch.setenv("OUTLAST_MODEL_LOG", str(path))
+    monkeypatch.setenv("EXAMPLES_MODEL_LOG", str(path))
     return lambda: [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 

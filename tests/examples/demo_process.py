@@ -27,8 +27,8 @@ class Demo:
         self._folder = folder
         self._environment = os.environ | {
             "OUTLAST_STORE": f"sqlite:///{folder}/jobs.db",
-            "OUTLAST_MODEL_LOG": str(folder / "model-calls.jsonl"),
-            "OUTLAST_OFFLINE_PACE": str(pace),
+            "EXAMPLES_MODEL_LOG": str(folder / "model-calls.jsonl"),
+            "EXAMPLES_OFFLINE_PACE": str(pace),
         }
         self._process: subprocess.Popen[bytes] | None = None
         self._client = httpx2.Client(base_url=self.url, timeout=10)
@@ -46,6 +46,8 @@ class Demo:
         wait_until(self._answers, "the server answers")
 
     def _answers(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, (self._folder / "server.log").read_text()[-2000:]
         try:
             return self._client.get("/healthz").status_code == 200
         except httpx2.TransportError:

@@ -67,8 +67,9 @@ def test_a_monologue_is_cut_at_sentence_ends() -> None:
         ("12 345 --- ::: 99", "no text"),
         ("Interviewer: How was it?\nAda: Good.\nInterviewer: Thanks.\nAda: Bye.", "too short .* words"),
         ("blah blah blah blah. " * 500, "repeats the same few words"),
+        (ELECTRICITY * 30, "longer than 500 kB"),
     ],
-    ids=["empty", "blank", "no letters", "short", "repeated"],
+    ids=["empty", "blank", "no letters", "short", "repeated", "long"],
 )
 def test_what_is_no_interview_fails_in_clear_words_and_with_advice(text: str, says: str) -> None:
     with pytest.raises(Fail, match=says) as failed:

@@ -4,6 +4,8 @@ from time import monotonic
 
 import pytest
 
+from examples.journeys.agents import covering
+from examples.journeys.journey import Stretch
 from outlast import Job, Outlast, Status
 from tests.examples.conftest import ModelCalls
 from tests.examples.fake_vendor import FakeVendor, fake_vendor, refused
@@ -100,3 +102,23 @@ async def test_what_no_retry_can_mend_fails_at_once_and_names_the_variable(
     assert job.last_error.code == "provider_error"
     assert advice in str(job.last_error.advice)
     assert "sk-test" not in str(job.last_error)
+
+
+def test_phases_of_a_model_that_counts_badly_still_cover_every_turn_once() -> None:
+    told = [
+        Stretch(name="Waiting", first_turn=9, last_turn=4),
+        Stretch(name=" Signing\nup ", first_turn=2, last_turn=30),
+        Stretch(name="Waiting", first_turn=14, last_turn=15),
+        Stretch(name="", first_turn=99, last_turn=-1),
+        Stretch(name="x" * 500, first_turn=17, last_turn=17),
+    ]
+
+    phases = [(phase.name, phase.first_turn, phase.last_turn) for phase in covering(told, 20)]
+
+    assert phases == [
+        ("Signing up", 1, 8),
+        ("Waiting", 9, 13),
+        ("Waiting (3)", 14, 16),
+        ("x" * 80, 17, 19),
+        ("Phase 5", 20, 20),
+    ]

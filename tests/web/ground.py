@@ -2,9 +2,8 @@
 
 import asyncio
 import json
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -176,14 +175,3 @@ async def read_all(http: httpx2.AsyncClient, path: str, cursor: str | int | None
 
 def numbers(found: Iterable[Frame]) -> list[int]:
     return [int(frame.id) for frame in found if frame.id is not None]
-
-
-def key() -> str:
-    return secrets.token_hex(8)
-
-
-@asynccontextmanager
-async def quiet() -> AsyncIterator[None]:
-    """For streams that the test itself breaks off."""
-    with suppress(httpx2.HTTPError):
-        yield

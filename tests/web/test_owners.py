@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx2
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from outlast import Outlast
@@ -182,6 +183,17 @@ async def test_a_host_says_who_asks(authenticate: Any) -> None:
         assert (await http.get(f"/{job['id']}", headers={"X-User": "a@example.com.evil"})).status_code == 404
         if authenticate is user_of:
             assert (await http.post("/", json=body, headers={"X-User": "guest"})).status_code == 403
+
+
+@pytest.mark.parametrize(("status", "code"), [(401, "unauthenticated"), (403, "forbidden")])
+async def test_a_host_may_say_no_in_its_own_way(status: int, code: str) -> None:
+    def no(request: Request) -> str:
+        raise HTTPException(status, "canary")
+
+    async with client(make_app().asgi(authenticate=no)) as http:
+        reply = await http.get("/")
+    assert (reply.status_code, reply.json()["code"]) == (status, code)
+    assert "canary" not in reply.text
 
 
 @pytest.mark.parametrize(

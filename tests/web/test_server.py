@@ -132,6 +132,14 @@ async def test_a_second_signal_ends_the_process_at_once(tmp_path: Path) -> None:
         await reader.read()
 
 
+async def test_a_reply_is_not_held_back_for_more_to_come(live: httpx2.AsyncClient) -> None:
+    job = await submit(live, "greet", name="Ada")
+    began = monotonic()
+    for _ in range(20):
+        assert (await live.get(job["urls"]["self"])).status_code == 200
+    assert monotonic() - began < 20 * 0.04
+
+
 async def test_a_port_in_use_is_told_in_words() -> None:
     with listen("127.0.0.1", 0) as taken:
         code, error = await failed_start("memory://", taken.getsockname()[1])

@@ -21,18 +21,18 @@ LEADING_ON = re.compile(
     re.IGNORECASE,
 )
 STAGES: Mapping[str, str] = {
-    "Noticing": "letter notice noticed realised realized advert flyer heard scanned injury tore corridor fridge decide",
-    "Comparing": "compare comparing comparison reviews list sorted spreadsheet options tariffs rating choose chose",
-    "Signing up": "sign signed form account register registered password code typed address valid session download",
-    "Waiting": "wait waiting waited progress stuck days delay parcel late heard",
-    "Paying": "payment payments charged charging money debit debited bank reading insurance",
-    "Setting up": "appointment engineer install installed installation meter display delivery connected van",
-    "Puzzling over": "bill amount lines overlapped reconciliation marker corrected",
-    "Getting help": "helpline robot chat human support rang phone desk message wrote answered therapist",
-    "Getting going": "exercise exercises session started camera degrees lesson practice tried",
-    "Everyday use": "app weekly sunday routine notifications reminders average usually display summer",
+    "Noticing": "letter notice noticed realised realized advert flyer heard saw discovered problem need decided",
+    "Comparing": "compare comparing comparison reviews list sorted spreadsheet options rating choose chose price",
+    "Signing up": "sign signed form account register registered password code typed address valid details download",
+    "Waiting": "wait waiting waited progress stuck days weeks delay delayed parcel late heard queue",
+    "Paying": "payment payments charged charging money debit debited bank paid refund insurance",
+    "Setting up": "appointment engineer install installed installation connected delivery delivered unpack device",
+    "Puzzling over": "bill invoice amount lines understand explained corrected confusing wrong",
+    "Getting help": "helpline robot chat human support rang phone desk message wrote answered adviser",
+    "Getting going": "exercise exercises session started lesson practice tried first training beginning",
+    "Everyday use": "app weekly daily routine notifications reminders average usually every habit",
     "Leaving": "leaving cancel cancelled offer loyal customers quit goodbye",
-    "Looking back": "recommend neighbour friend worth overall again sum change bothers",
+    "Looking back": "recommend neighbour friend worth overall again sum change",
 }
 EARLY, LATE = {"Noticing"}, {"Looking back"}
 AT_LEAST = 1.0
@@ -118,10 +118,12 @@ def _names(texts: Sequence[str], keys: Sequence[str]) -> list[str]:
 
 def _stages(texts: Sequence[str]) -> dict[int, str]:
     """The best stage for each part, the clearest case first, each stage once."""
+    said = [Counter(words(text)) for text in texts]
+    presence = {stage: [_presence(part, cues.split()) for part in said] for stage, cues in STAGES.items()}
     scores = {
-        (place, stage): _presence(text, cues) / (0.3 + sum(_presence(other, cues) for other in texts) / len(texts))
-        for place, text in enumerate(texts)
-        for stage, cues in STAGES.items()
+        (place, stage): shares[place] / (0.3 + sum(shares) / len(shares))
+        for stage, shares in presence.items()
+        for place in range(len(texts))
         if _possible(stage, place, len(texts))
     }
     chosen: dict[int, str] = {}
@@ -131,14 +133,13 @@ def _stages(texts: Sequence[str]) -> dict[int, str]:
     return chosen
 
 
+def _presence(said: Counter[str], cues: Sequence[str]) -> float:
+    """Cue words per hundred words."""
+    return 100 * sum(said[cue] for cue in cues) / max(said.total(), 1)
+
+
 def _possible(stage: str, place: int, parts: int) -> bool:
     return (stage not in EARLY or place <= parts // 3) and (stage not in LATE or place >= parts - 2)
-
-
-def _presence(text: str, cues: str) -> float:
-    """Cue words per hundred words."""
-    said, wanted = words(text), set(cues.split())
-    return 100 * sum(word in wanted for word in said) / max(len(said), 1)
 
 
 def _title(participant: str, keys: Sequence[str]) -> str:

@@ -30,7 +30,7 @@ EVERYDAY_WORDS = frozenset(
     house hundred kids liked literally long lots minute minutes moment month months morning name night number numbers
     part people person place point question questions sort start started stuff sum talk talked thousand time times
     today tomorrow week weeks woman man word words work worked world year years yesterday twenty thirty forty fifty
-    sixty seventy eighty ninety four five six seven eight nine ten eleven twelve idea story line page pages side
+    sixty seventy eighty ninety four five six seven eight nine ten eleven twelve idea story line page pages real side
     happened happen story answer answers change changed end reason life""".split()
 )
 DETERMINERS = frozenset(
@@ -52,7 +52,7 @@ class Sentence:
 
 
 def words(text: str) -> list[str]:
-    return [word.lower().replace("’", "'") for word in WORD.findall(text)]
+    return WORD.findall(text.lower().replace("’", "'"))
 
 
 def stem(word: str) -> str:

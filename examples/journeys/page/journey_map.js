@@ -51,7 +51,9 @@ function cell(items, field, title) {
 
 function curveCell(phases) {
   const points = phases.map((phase, n) => ({ x: (n + 0.5) / phases.length, y: height(mood(phase)), phase }));
-  return el("td", { colSpan: phases.length, className: "curve" }, el("div", {}, curve(points), points.map(label)));
+  const place = el("td", { colSpan: phases.length, className: "curve" }, el("div", {}, curve(points), points.map(label)));
+  place.dataset.row = "Emotions";
+  return place;
 }
 
 /** The mood of a phase: its emotions, the first of which weighs most. */

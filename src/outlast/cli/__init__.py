@@ -28,14 +28,13 @@ class Commands(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with exits.translated():  # --help and --version print here
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with exits.translated():
             return super().invoke(ctx)
-        except Exception as error:
-            named = exits.named(error)
-            if named is None:
-                raise
-            raise named from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -53,14 +52,12 @@ for command in (serve, worker, submit, get, watch, list_, cancel, retry, delete,
 
 def main() -> None:
     """The entry point."""
+    code = _run()
     try:
-        code = _run()
         if sys.stdout is not None:
             sys.stdout.flush()
-    except BrokenPipeError:
-        code = exits.OUTPUT_CLOSED
-    if code == exits.OUTPUT_CLOSED:
-        # What is still buffered goes nowhere, or the interpreter complains of it as it ends.
+    except OSError:
+        # What is still to be written goes nowhere, or the interpreter complains of it as it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.exit(code)
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import httpx2
 
 from outlast.cli.address import is_loopback
-from outlast.cli.exits import Refused, Unreachable, masked
+from outlast.cli.exits import NotSent, Refused, Unreachable, masked
 from outlast.cli.text import cut, safe
 
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
@@ -52,10 +52,16 @@ class Client:
             response = self.http.request(
                 method, path, params=params, content=body, headers={**content, **(headers or {})}
             )
+        except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
+            raise NotSent(self._no_answer(error)) from error
         except httpx2.TransportError as error:
-            raise Unreachable(self.no_answer(error)) from error
+            raise Unreachable(self._no_answer(error)) from error
         self.check(response)
         return Answer(response.text, self.read(response.text) if response.content else None)
+
+    def close(self) -> None:
+        """Let go of the connection."""
+        self.http.close()
 
     def check(self, response: httpx2.Response) -> None:
         """Raise what a status other than success means. The body has been read."""
@@ -75,8 +81,7 @@ class Client:
         except ValueError:
             raise Refused(f"{self} does not answer in JSON as Outlast does; is --url (OUTLAST_URL) right?") from None
 
-    def no_answer(self, error: Exception) -> str:
-        """What to say, and to do, when there is no server."""
+    def _no_answer(self, error: Exception) -> str:
         return (
             f"{self} does not answer ({safe(error) or type(error).__name__}); start a server with "
             "`outlast serve MODULE:APP`, or name another with --url or OUTLAST_URL"

@@ -9,18 +9,18 @@ KNOWN: Mapping[str, str] = {
     "OUTLAST_URL": "the server that client commands ask",
     "OUTLAST_KEY": "the key they send",
     "OUTLAST_KEYS": "the keys a server takes: id:owner:scope+scope:sha256hex,...",
-    "OUTLAST_SECRET": "signs what is sent out",
-    "OUTLAST_PUSH": "the push service",
+    "OUTLAST_SECRET": "signs what is sent out; nothing is yet",
+    "OUTLAST_PUSH": "the push service; none is known yet",
     "OUTLAST_MODEL": "the model of the examples",
 }
 
-FOR_TESTS = "OUTLAST_TEST_"
+OURS, FOR_TESTS = "OUTLAST_", "OUTLAST_TEST_"
 
 
 def unknown() -> Iterator[str]:
     """A warning for each variable that begins like ours and is none."""
     for name in sorted(os.environ):
-        if name.startswith("OUTLAST_") and name not in KNOWN and not name.startswith(FOR_TESTS):
-            near = get_close_matches(name, KNOWN, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(KNOWN)}"
+        if name.startswith(OURS) and name not in KNOWN and not name.startswith(FOR_TESTS):
+            near = get_close_matches(name.removeprefix(OURS), [known.removeprefix(OURS) for known in KNOWN], n=1)
+            hint = f"did you mean {OURS}{near[0]}?" if near else f"known are {', '.join(KNOWN)}"
             yield f"the environment variable {name} means nothing to Outlast; {hint}"

@@ -9,6 +9,8 @@
 """
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 from click.exceptions import Exit
@@ -33,8 +35,23 @@ class Unreachable(click.ClickException):
     exit_code = UNREACHABLE
 
 
-def named(error: Exception) -> click.ClickException | Exit | None:
-    """What went wrong as a message and an exit code; None for a defect of ours, which shows its traceback."""
+class NotSent(Unreachable):
+    """There was nobody to send it to, so nothing has happened."""
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """What goes wrong within leaves as a message and an exit code; a defect of ours as it is, with its traceback."""
+    try:
+        yield
+    except Exception as error:
+        ended = _named(error)
+        if ended is None:
+            raise
+        raise ended from error
+
+
+def _named(error: Exception) -> click.ClickException | Exit | None:
     match error:
         case StoreUnavailable():
             return Unreachable(masked(str(error)))
@@ -44,6 +61,8 @@ def named(error: Exception) -> click.ClickException | Exit | None:
             return Refused(f'{error.name} is not installed; the command line needs: pip install "outlast[server]"')
         case BrokenPipeError():
             return Exit(OUTPUT_CLOSED)
+        case OSError(strerror=str()):
+            return Refused(": ".join(str(part) for part in (error.filename, error.strerror) if part))
     return None
 
 

@@ -5,6 +5,7 @@ import re
 import secrets
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from outlast.cli import plain
-from outlast.cli.exits import Refused, Unreachable
+from outlast.cli.exits import NotSent, Refused, Unreachable
 from outlast.cli.text import safe, wire
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def asks_server(command: Callable[..., None]) -> Callable[..., None]:
     def with_client(url: str, key: str | None, **others: Any) -> None:
         from outlast.cli.client import Client
 
-        command(Client(url, key), **others)
+        with closing(Client(url, key)) as client:
+            command(client, **others)
 
     key = click.option("--key", metavar="KEY", envvar="OUTLAST_KEY", show_envvar=True, help="Your API key.")
     url = click.option(
@@ -76,7 +78,7 @@ def _milliseconds(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Its place among others.")
 @click.option("--delay", "delayMs", metavar="TIME", callback=_milliseconds, help="Not before, such as 90s or 2h.")
 @click.option("--deadline", "deadlineMs", metavar="TIME", callback=_milliseconds, help="From now to its end.")
-@click.option("--retries", "maxRetries", type=click.IntRange(0), help="Tries after the first.")
+@click.option("--retries", "maxRetries", metavar="N", type=click.IntRange(0), help="Tries after the first.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A word to find it by; may be repeated.")
 @asks_server
 def submit(client: "Client", type: str, payload: str, watch: bool, idempotency_key: str | None, **options: Any) -> None:
@@ -88,6 +90,8 @@ def submit(client: "Client", type: str, payload: str, watch: bool, idempotency_k
     body = _submit_body(type, _payload(payload), options)
     try:
         job = client.ask("POST", "/jobs", body=body, headers={"Idempotency-Key": key}).value
+    except NotSent:
+        raise
     except Unreachable as error:
         again = f"whether it was accepted is unknown; sent again with --idempotency-key {key} it makes one job"
         raise Unreachable(f"{error.message}\n{again}") from None

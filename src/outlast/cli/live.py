@@ -12,7 +12,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from outlast.cli.plain import error_words, percent, result_words
+from outlast.cli.plain import error_words, percent, result_words, took
 from outlast.cli.text import safe
 from outlast.cli.view import View
 from outlast.job import ENDED
@@ -32,7 +32,7 @@ class Screen:
     """Shows the events it is given, while it is entered; what it showed last stays on the terminal."""
 
     def __init__(self, job_id: str, type: str) -> None:
-        self._title = f"{safe(type)}  {safe(job_id)}"
+        self._title = f"{type}  {job_id}"
         self._view = View()
         self._console = Console(file=sys.stdout, highlight=False, markup=False, emoji=False)
         self._spinner = Spinner("line" if self._console.options.ascii_only else "dots")
@@ -57,14 +57,14 @@ class Screen:
         self._view.take(event)
         match event["type"]:
             case "job.log":
-                self._console.print(Text(safe(f"{event['level']}: {event['message']}")))
+                self._console.print(_line(f"{event['level']}: {event['message']}"))
             case "job.retrying":
                 said = f"attempt {event['attempt']} failed: {error_words(event['error'])}"
-                self._console.print(Text(said, style="yellow"))
+                self._console.print(_line(said, "yellow"))
             case "job.failed":
-                self._end = Text(error_words(event["error"]), style="red")
+                self._end = _line(error_words(event["error"]), "red")
             case "job.completed":
-                self._end = Text(result_words(event.get("job", {})))
+                self._end = _line(result_words(event.get("job", {})))
 
     def trouble(self, said: str | None) -> None:
         """The server is gone, or back."""
@@ -84,16 +84,14 @@ class Screen:
         line = Table.grid(padding=(0, 1))
         bar = ProgressBar(total=100, completed=view.progress or 0, width=BAR)
         said = [percent(view.progress), view.status, waiting, attempt, view.message]
-        words = "  ".join(safe(one) for one in said if one)
-        line.add_row(bar, Text(words, overflow="ellipsis", no_wrap=True))
-        trouble = [Text(self._trouble, style="yellow")] if self._trouble else []
-        return Group(Text(self._title, style="bold"), line, *trouble)
+        line.add_row(bar, _row("  ".join(one for one in said if one)))
+        trouble = [_row(self._trouble, "yellow")] if self._trouble else []
+        return Group(_row(self._title, "bold"), line, *trouble)
 
     def _steps(self) -> Iterator[RenderableType]:
         for _, step in sorted(self._view.steps.items()):
-            took = f"  {step['durationMs'] / 1000:.1f} s" if step.get("durationMs") is not None else ""
             row = Table.grid(padding=(0, 1))
-            row.add_row(self._mark(step["status"]), Text(safe(step["name"]) + took, no_wrap=True, overflow="ellipsis"))
+            row.add_row(self._mark(step["status"]), _row(step["name"] + took(step)))
             yield row
 
     def _mark(self, status: str) -> RenderableType:
@@ -110,3 +108,13 @@ class Screen:
         width = self._console.width
         tail = self._view.texts[self._view.last_channel].tail(rows * width)
         return list(Text(safe(tail, lines=True)).wrap(self._console, width)[-rows:])
+
+
+def _line(text: str, style: str = "") -> Text:
+    """A line that may need several rows."""
+    return Text(safe(text), style=style)
+
+
+def _row(text: str, style: str = "") -> Text:
+    """A line that is cut where the terminal ends."""
+    return Text(safe(text), style=style, no_wrap=True, overflow="ellipsis")

@@ -16,33 +16,28 @@ LONGEST_VALUE = 2000
 
 def event_line(event: Wire) -> str:
     """An event: its number, its time, what it is, and what it says."""
-    type = event["type"]
-    words = WORDS.get(type, _own_fields)(event)
-    return f"{event['seq']:>4}  {safe(event['time'])}  {safe(type.removeprefix('job.')):<12}  {words}".rstrip()
+    name, words = event["type"].removeprefix("job."), WORDS.get(event["type"], _own_fields)(event)
+    return safe(f"{event['seq']:>4}  {event['time']}  " + (f"{name:<12}  {words}" if words else name))
 
 
 def _progress(event: Wire) -> str:
-    return "  ".join(filter(None, [percent(event.get("progress")), safe(event.get("message") or "")]))
+    return "  ".join(filter(None, [percent(event.get("progress")), event.get("message")]))
 
 
 def _step(event: Wire) -> str:
-    return f"{safe(event['name'])}  {safe(event['status'])}{_took(event)}"
-
-
-def _took(step: Wire) -> str:
-    return "" if step.get("durationMs") is None else f"  {step['durationMs'] / 1000:.1f} s"
+    return f"{event['name']}  {event['status']}{took(event)}"
 
 
 def _delta(event: Wire) -> str:
-    return f"{safe(event['channel'])}@{event['offset']}  {safe(event['text'])}"
+    return f"{event['channel']}@{event['offset']}  {event['text']}"
 
 
 def _reset(event: Wire) -> str:
-    return f"{safe(event['channel'])}@{event['offset']}  what stood behind is taken back"
+    return f"{event['channel']}@{event['offset']}  what stood behind is taken back"
 
 
 def _log(event: Wire) -> str:
-    return f"{safe(event['level'])}  {safe(event['message'])}"
+    return f"{event['level']}  {event['message']}"
 
 
 def _retrying(event: Wire) -> str:
@@ -60,12 +55,12 @@ def _completed(event: Wire) -> str:
 def _snapshot(event: Wire) -> str:
     job = event["job"]
     said = [job["status"], percent(job.get("progress")), job.get("currentStep"), job.get("message")]
-    return "  ".join(safe(one) for one in said if one)
+    return "  ".join(one for one in said if one)
 
 
 def _own_fields(event: Wire) -> str:
     own = {name: value for name, value in event.items() if name not in OF_EVERY_EVENT and value is not None}
-    return "  ".join(f"{safe(name)}={compact(value)}" for name, value in own.items())
+    return "  ".join(f"{name}={compact(value)}" for name, value in own.items())
 
 
 WORDS: Mapping[str, Callable[[Wire], str]] = {
@@ -88,17 +83,23 @@ OF_EVERY_EVENT = frozenset({"type", "jobId", "seq", "time", "attempt", "job"})
 
 def job_lines(job: Wire) -> Iterator[str]:
     """A job in full: what is known of it, its steps, its end."""
-    facts = {name: job.get(name) for name in SHOWN if job.get(name) not in (None, [], {}, "")}
-    width = max(map(len, facts))
-    for name, value in facts.items():
-        shown = percent(value) if name == "progress" else compact(value)
-        yield f"{name:<{width}}  {cut(shown, LONGEST_VALUE)}"
+    facts = list(_facts(job))
+    width = max(len(name) for name, _ in facts)
+    for name, said in facts:
+        yield safe(f"{name:<{width}}  {said}")
+
+
+def _facts(job: Wire) -> Iterator[tuple[str, str]]:
+    for name in SHOWN:
+        value = job.get(name)
+        if value not in (None, [], {}, ""):
+            yield name, percent(value) if name == "progress" else cut(compact(value), LONGEST_VALUE)
     for step in job.get("steps", []):
-        yield f"{'step':<{width}}  {safe(step['name'])}  {safe(step['status'])}{_took(step)}"
+        yield "step", f"{step['name']}  {step['status']}{took(step)}"
     if job.get("lastError"):
-        yield f"{'lastError':<{width}}  {error_words(job['lastError'])}"
+        yield "lastError", error_words(job["lastError"])
     if job["status"] == "completed":
-        yield f"{'result':<{width}}  {compact(job.get('result'))}"
+        yield "result", compact(job.get("result"))
 
 
 SHOWN = (
@@ -130,10 +131,15 @@ def percent(value: float | None) -> str:
     return "" if value is None else f"{value:.0f} %"
 
 
+def took(step: Wire) -> str:
+    """How long a step took, if it is over."""
+    return "" if step.get("durationMs") is None else f"  {step['durationMs'] / 1000:.1f} s"
+
+
 def error_words(error: Wire) -> str:
     """A job's error: its code, its message, and what can be done."""
-    advice = f" ({safe(error['advice'])})" if error.get("advice") else ""
-    return f"{safe(error['code'])}: {safe(error['message'])}{advice}"
+    advice = f" ({error['advice']})" if error.get("advice") else ""
+    return f"{error['code']}: {error['message']}{advice}"
 
 
 def result_words(job: Wire) -> str:
@@ -143,4 +149,4 @@ def result_words(job: Wire) -> str:
 
 def compact(value: Any) -> str:
     """A value on one line: text as it is, the rest as JSON."""
-    return safe(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -19,10 +19,11 @@ app_argument = click.argument("place", metavar="[MODULE:APP]", required=False)
 @app_argument
 @store_option
 def sweep(place: str | None, store: str | None) -> None:
-    """Move what is due, once: delays, retries, deadlines, jobs of dead workers, jobs kept long enough.
+    """Move what is due, once, and say how many jobs that was.
 
-    Workers and servers do this by themselves; it is for a cron job where none runs for long. The store is that of the
-    app, of --store or of OUTLAST_STORE.
+    Due are delays, pauses and waits that are over, deadlines, leases that ran out, and ended jobs kept long enough.
+    Workers and servers see to them by themselves; this is for a cron job where none runs for long. The store is that
+    of the app, of --store or of OUTLAST_STORE.
     """
     if place is None and store is None and not os.environ.get("OUTLAST_STORE"):
         raise Refused("name a store: MODULE:APP, --store URL, or OUTLAST_STORE")

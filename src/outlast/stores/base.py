@@ -3,7 +3,8 @@
 Rules for every method of every engine
 - A call is applied whole or not at all, and is durable at the level the store names in `describe()` before it returns.
 - Every method takes many items and answers in their order. An empty call answers at once.
-- A write that failed with StoreUnavailable has an unknown outcome and is safe to repeat.
+- A write that failed with StoreUnavailable has an unknown outcome. Inserts, moves, wishes, claims and renewals are safe
+  to repeat; an append is not (it holds as long as the lease does), so an attempt then gives its lease up instead.
 - Times come from the store's own clock, `now()`; callers pass durations, or times they read from it.
 - A caller's read names the owner it reads for. Another's job is then absent; `owner=ANY` is trusted code.
 - Methods may be called from several event loops and threads of the process at once.

@@ -1,6 +1,6 @@
 """The web layer: knows the app and the job, never a store."""
 
+from outlast.principal import Principal
 from outlast.web.api import asgi, mount
-from outlast.web.auth import Principal
 
 __all__ = ["Principal", "asgi", "mount"]

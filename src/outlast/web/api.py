@@ -7,8 +7,9 @@ from starlette.types import ASGIApp, Scope
 
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
+from outlast.principal import CANCEL, READ, WRITE
 from outlast.web import jobs
-from outlast.web.auth import CANCEL, READ, WRITE, Authenticate, Door
+from outlast.web.auth import Authenticate, Door
 from outlast.web.events import events
 from outlast.web.surface import Route, Surface, below_root
 

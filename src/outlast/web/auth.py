@@ -14,49 +14,43 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from outlast.errors import ConfigurationError
-from outlast.verbs import ANY, Owner
-from outlast.web.problems import Problem, shown
-
-READ, WRITE, CANCEL, ADMIN = "jobs:read", "jobs:write", "jobs:cancel", "admin"
-SCOPES = frozenset({READ, WRITE, CANCEL, ADMIN})
-USUAL_SCOPES = frozenset({READ, WRITE, CANCEL})
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """Who asks: the owner whose jobs they see and submit, and their scopes.
-
-    Scopes: `jobs:read`, `jobs:write` (submit, retry, signal, delete), `jobs:cancel`, and `admin`: all of these, on the
-    jobs of every owner.
-    """
-
-    owner: str | None
-    scopes: frozenset[str] = USUAL_SCOPES
-
-    @property
-    def sees(self) -> Owner:
-        """Whose jobs are there for this principal."""
-        return ANY if ADMIN in self.scopes else self.owner
-
-    def require(self, scope: str) -> None:
-        """Raise Problem unless this principal has the scope."""
-        if scope not in self.scopes and ADMIN not in self.scopes:
-            raise Problem("forbidden_scope", f"this needs the scope {scope}, which the key does not have")
-
+from outlast.principal import ADMIN, SCOPES, Principal
+from outlast.web.problems import Problem, shown, unauthenticated
 
 Answer = str | Principal | None
 Authenticate = Callable[[Request], Answer | Awaitable[Answer]]
 """Says who sends a request: an owner's name, a Principal, or None if it cannot tell."""
+
+AwaitedAuthenticate = Callable[[Request], Awaitable[Answer]]
+
+
+def _awaited(authenticate: Authenticate) -> AwaitedAuthenticate:
+    """A plain function runs in a thread, for it may look something up and take its time."""
+
+    async def answer(request: Request) -> Answer:
+        is_async = inspect.iscoroutinefunction(authenticate)
+        found = authenticate(request) if is_async else await run_in_threadpool(authenticate, request)
+        return await found if isinstance(found, Awaitable) else found
+
+    return answer
+
+
+def require(principal: Principal, scope: str) -> None:
+    """Raise Problem unless the principal has the scope."""
+    if not principal.may(scope):
+        raise Problem("forbidden_scope", f"this needs the scope {scope}, which the key does not have")
 
 
 class Door:
     """Lets a request in as a Principal, or raises Problem."""
 
     def __init__(self, authenticate: Authenticate | None) -> None:
-        self._authenticate = authenticate or _by_keys(os.environ.get("OUTLAST_KEYS", ""))
+        keys = parse_keys(os.environ.get("OUTLAST_KEYS", ""))
+        self._authenticate = _awaited(authenticate) if authenticate else _by_keys(keys) if keys else None
 
     @property
     def is_open(self) -> bool:
@@ -70,12 +64,9 @@ class Door:
         _require_own_origin(request)
         if self._authenticate is None:
             return Principal(None, frozenset({ADMIN}))
-        answer = self._authenticate(request)
-        if inspect.isawaitable(answer):
-            answer = await answer
+        answer = await self._authenticate(request)
         if answer is None:
-            detail = "send an API key as `Authorization: Bearer <key>`"
-            raise Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+            raise unauthenticated("send an API key as `Authorization: Bearer <key>`")
         return answer if isinstance(answer, Principal) else Principal(answer)
 
 
@@ -112,9 +103,11 @@ def _key(number: int, entry: str) -> Key:
     return Key(id, digest.lower(), Principal(owner, frozenset(scopes.split("+"))))
 
 
-def _by_keys(text: str) -> Authenticate | None:
-    keys = parse_keys(text)
-    return (lambda request: _holder(keys, request)) if keys else None
+def _by_keys(keys: Sequence[Key]) -> AwaitedAuthenticate:
+    async def authenticate(request: Request) -> Answer:
+        return _holder(keys, request)
+
+    return authenticate
 
 
 def _holder(keys: Sequence[Key], request: Request) -> Principal | None:

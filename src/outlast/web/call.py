@@ -3,14 +3,14 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from starlette.requests import Request
 
 from outlast.app import Outlast
 from outlast.job import Event, Job
+from outlast.principal import Principal
 from outlast.verbs import Owner
-from outlast.web.auth import Principal
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,4 +46,4 @@ class Call:
 
     def follow(self, after: int) -> AsyncGenerator[Event, None]:
         """The job's events from number `after` + 1 on, as they come; to be closed by who asked for it."""
-        return cast(AsyncGenerator[Event, None], self.app.follow(self.id, after, owner=self.sees))
+        return self.app.follow(self.id, after, owner=self.sees)

@@ -1,6 +1,5 @@
 """Whether the service lives (`/healthz`) and whether jobs get done (`/readyz`)."""
 
-import time
 from collections import Counter
 from typing import Any
 
@@ -28,10 +27,11 @@ async def readyz(call: Call) -> Response:
     """503 with reasons if the store does not answer, if jobs lie about that no worker takes, or if it is going down."""
     try:
         workers, oldest = await call.app.workers(), await _oldest_ready(call)
+        age = 0.0 if oldest is None else max(await call.app.now() - oldest.queued_at, 0.0)
     except StoreError as error:
         return _answer([{"code": error.code, "detail": "the store does not answer"}])
-    facts = {"workers": _slots_by_type(workers), "oldestReadyMs": round(_age(oldest) * 1000)}
-    reasons = _why_unclaimed(oldest, workers)
+    facts = {"workers": _slots_by_type(workers), "oldestReadyMs": round(age * 1000)}
+    reasons = _why_unclaimed(oldest, age, workers)
     if call.app.stopping:
         reasons.append({"code": "stopping", "detail": "this process is going down"})
     return _answer(reasons, **facts)
@@ -47,13 +47,9 @@ def _since(job: Job[Any]) -> float:
     return job.queued_at
 
 
-def _age(job: Job[Any] | None) -> float:
-    return 0.0 if job is None else max(time.time() - job.queued_at, 0.0)
-
-
-def _why_unclaimed(oldest: Job[Any] | None, workers: list[WorkerInfo]) -> list[dict[str, str]]:
+def _why_unclaimed(oldest: Job[Any] | None, age: float, workers: list[WorkerInfo]) -> list[dict[str, str]]:
     """Busy workers are no reason: the job's turn will come."""
-    if oldest is None or _age(oldest) < PATIENCE:
+    if oldest is None or age < PATIENCE:
         return []
     able = [worker for worker in workers if oldest.type in worker.types]
     if not able:

@@ -59,7 +59,7 @@ BODY = (
     "encoding_off",
 )
 FIELDS = (*BODY, "body_must_be_object", "validation", "unknown_field")
-EVERYWHERE = ("unauthenticated", "forbidden_scope", "host_refused", "internal_error", "store_unavailable")
+EVERYWHERE = ("unauthenticated", "forbidden", "forbidden_scope", "host_refused", "internal_error", "store_unavailable")
 UNSAFE = ("origin_refused",)
 
 OPERATIONS: Mapping[tuple[str, str], Operation] = {

@@ -34,6 +34,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "lone_surrogate": (400, "A string holds half a character"),
     # who asks, and how
     "unauthenticated": (401, "No valid key"),
+    "forbidden": (403, "Not allowed"),
     "forbidden_scope": (403, "The key may not do this"),
     "origin_refused": (403, "Another site's page asked for this"),
     "not_found": (404, "No such address"),
@@ -123,8 +124,10 @@ def problem_of(error: Exception) -> Problem | None:
             detail = "the store does not answer; whether a write took place is unknown and it is safe to repeat"
             more = {"retryAfterMs": RETRY_SECONDS * 1000}
             return Problem("store_unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)}, more=more)
-        case HTTPException(status_code=404):
-            return Problem("not_found", "there is nothing at this address")
+        case HTTPException(status_code=401):
+            return unauthenticated("the application does not know who asks")
+        case HTTPException(status_code=403):
+            return Problem("forbidden", "the application does not allow this")
     return None
 
 
@@ -150,6 +153,11 @@ def reply(problem: Problem, *, instance: str, request_id: str) -> Response:
     headers = {"Cache-Control": "no-store"} | dict(problem.headers)
     # ASCII alone, so that nothing a client sent can disturb a terminal or a page that shows this.
     return Response(json.dumps(body), status, headers, media_type="application/problem+json")
+
+
+def unauthenticated(detail: str) -> Problem:
+    """Nobody is known to ask."""
+    return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
 
 
 def unexpected() -> Problem:

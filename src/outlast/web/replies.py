@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Mapping
 from email.utils import formatdate
 from math import ceil
@@ -38,7 +37,7 @@ async def shown_job(call: Call, job: Job[Any]) -> dict[str, Any]:
     shown = job.wire(steps=await call.app.steps(job.id))
     poll_after, remaining = await _outlook(call, job)
     return shown | {
-        "estimatedCompletion": None if remaining is None else rfc3339(time.time() + remaining),
+        "estimatedCompletion": None if remaining is None else rfc3339(await call.app.now() + remaining),
         "pollAfterMs": None if poll_after is None else round(poll_after * 1000),
         "urls": urls(call, job.id),
     }
@@ -57,7 +56,7 @@ async def _outlook(call: Call, job: Job[Any]) -> tuple[float | None, float | Non
     if job.ended:
         return None, None
     remaining = await call.app.remaining(job)
-    return policy.poll_after(max(time.time() - job.created_at, 0.0), remaining), remaining
+    return policy.poll_after(max(await call.app.now() - job.created_at, 0.0), remaining), remaining
 
 
 async def job_headers(call: Call, job: Job[Any]) -> dict[str, str]:

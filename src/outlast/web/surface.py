@@ -11,7 +11,8 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from outlast.app import Outlast
-from outlast.web.auth import Door, Principal
+from outlast.principal import Principal
+from outlast.web.auth import Door, require
 from outlast.web.call import Call
 from outlast.web.problems import Problem, problem_of, reply, unexpected
 
@@ -80,7 +81,7 @@ class Surface:
         for route, params in found:
             if route.method == method:
                 if route.scope:
-                    principal.require(route.scope)
+                    require(principal, route.scope)
                 call = Call(self._app, request, request_id, principal, params, self._readers)
                 return await route.endpoint(call)
         return _other_method(request.method, {route.method for route, _ in found})

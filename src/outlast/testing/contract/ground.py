@@ -31,8 +31,8 @@ _numbers = itertools.count(1)
 def new_job(store: Store, *, run_at: float | None = None, steps: Sequence[Step] = (), **asked: Any) -> NewJob:
     """A job on its way in. Ids rise in the order in which they are made."""
     now = store.now()
-    fields = {"id": job_id(now, next(_numbers).to_bytes(12)), "type": TYPE, "payload_json": "{}"} | asked
-    return lifecycle.submit(Job(**fields), now, run_at=run_at, steps=steps)
+    fields: dict[str, Any] = {"id": job_id(now, next(_numbers).to_bytes(12)), "type": TYPE, "payload_json": "{}"}
+    return lifecycle.submit(Job(**(fields | asked)), now, run_at=run_at, steps=steps)
 
 
 def new_jobs(store: Store, n: int, **asked: Any) -> list[NewJob]:

@@ -1,0 +1,94 @@
+"""sweep and doctor."""
+
+import asyncio
+import re
+
+import apsw
+import pytest
+
+from outlast import Context, Outlast
+from outlast.stores import sqlite_file
+from tests.cli.ground import APP, Place, until
+
+pytestmark = pytest.mark.usefixtures("imports")
+
+
+async def submit_soon(place: Place) -> None:
+    """A job that is due at once, in a store that nobody looks after."""
+    async with Outlast(place.env["OUTLAST_STORE"]) as app:
+
+        @app.handler
+        async def later(ctx: Context) -> None: ...
+
+        await later.options(delay=0.001).submit()
+
+
+def test_a_sweep_moves_what_is_due_and_counts_it(place: Place) -> None:
+    asyncio.run(submit_soon(place))
+    until(lambda: place.inside("sweep").stdout == "1 job moved\n")
+    assert place.ok("sweep", APP) == "0 jobs moved"
+    assert "1 queued" in place.inside("doctor").stdout
+
+
+def test_doctor_names_the_oldest_job_that_is_due(place: Place) -> None:
+    asyncio.run(submit_soon(place))
+    until(lambda: re.search(r"oldest due +job_\w+ \(later, queued\), for 0 s", place.inside("doctor").stdout))
+
+
+def test_doctor_tells_all_there_is(place: Place) -> None:
+    with place.serving():
+        until(lambda: "worker " in place.inside("doctor", APP).stdout)
+        place.job(place.submit("greet", name="Ada"), wait=20)
+        env = {"OUTLAST_KEY": "secret", "OUTLAST_URL": "http://ada:secret@host", "OUTLAST_SOTRE": "x"}
+        done = place.inside("doctor", APP, env=env)
+    assert done.exit_code == 0
+    for line in (
+        "python        3.",
+        "apsw          3.",
+        "uvicorn       0.",
+        "environment   OUTLAST_KEY is set",
+        "environment   OUTLAST_URL=http://ada:***@host",
+        "did you mean OUTLAST_STORE?",
+        "handler       greet, timeout 900 s, 3 retries",
+        "cap           payload 1048576",
+        f"store         sqlite:///{place.folder}/jobs.db",
+        "schema 1",
+        "durability    every commit is synced to the disk",
+        "types: fail, greet, hold",
+        "jobs          1 completed",
+    ):
+        assert line in done.stdout, done.stdout
+    assert "secret" not in done.output
+
+
+def test_doctor_shows_every_relaxed_setting(place: Place) -> None:
+    done = place.inside("doctor", "--store", "sqlite:///fast.db?durability=process")
+    assert "fast.db is not there yet" in done.stdout
+    (place.folder / "fast.db").touch()
+    done = place.inside("doctor", "--store", "sqlite:///fast.db?durability=process")
+    assert "warning       durability=process" in done.stdout
+
+
+def test_doctor_makes_no_file(place: Place) -> None:
+    assert "is not there yet" in place.inside("doctor").stdout
+    assert list(place.folder.iterdir()) == []
+
+
+def test_doctor_exits_with_2_for_a_store_that_is_none(place: Place) -> None:
+    (place.folder / "jobs.db").write_text("no database at all\n" * 100)
+    done = place.inside("doctor")
+    assert done.exit_code == 2
+    assert "is not a SQLite database" in done.stderr
+    assert "python" in done.stdout
+
+
+def test_a_store_that_does_not_answer_exits_with_3(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place.inside("sweep").exit_code == 0
+    monkeypatch.setattr(sqlite_file, "PATIENCE", 0.05)
+    other = apsw.Connection(str(place.folder / "jobs.db"))
+    other.pragma("locking_mode", "exclusive")
+    other.execute("begin exclusive")
+    done = place.inside("doctor")
+    other.close()
+    assert done.exit_code == 3, done.output
+    assert "locked" in done.stderr

@@ -1,0 +1,70 @@
+"""Calls of submit and options, right and wrong: a type checker accepts all but the lines marked `wrong`."""
+
+from datetime import UTC, datetime, timedelta
+from typing import assert_type
+
+from pydantic import BaseModel
+
+from outlast import Context, Job, Outlast
+
+
+class MediaPlan(BaseModel):
+    title: str
+
+
+app = Outlast("memory://")
+
+
+@app.handler(timeout="15m", retries=3)
+async def media_plan(ctx: Context, objective: str, keywords: list[str], budget: float = 0.0) -> MediaPlan:
+    title = await ctx.step("Finding a title", find_title, keywords)
+    assert_type(title, str)
+    length = await ctx.step("Measuring", measure, title)
+    assert_type(length, int)
+    await ctx.step("Finding a title", find_title, "not a list")  # wrong
+    await ctx.step("Finding a title", find_title)  # wrong
+    return MediaPlan(title=title)
+
+
+@app.handler
+async def bare(ctx: Context) -> int:
+    return 1
+
+
+async def find_title(keywords: list[str]) -> str:
+    return keywords[0]
+
+
+def measure(title: str) -> int:
+    return len(title)
+
+
+async def right() -> None:
+    job = await media_plan.submit(objective="sell", keywords=["tea"])
+    assert_type(job, Job[MediaPlan])
+    await media_plan.submit("sell", ["tea"], budget=3.5)
+    later = await media_plan.options(owner="ann", delay="15m", priority="high", tags=["spring"]).submit(
+        objective="sell", keywords=[]
+    )
+    assert_type(later, Job[MediaPlan])
+    await media_plan.options(run_at=datetime(2030, 1, 1, tzinfo=UTC), deadline=timedelta(days=2)).submit("sell", [])
+    ended = await app.wait(job, timeout=10)
+    assert_type(ended, Job[MediaPlan])
+    assert_type(ended.result, MediaPlan)
+    assert_type(await bare.submit(), Job[int])
+    await app.submit("media_plan", {"objective": "sell", "keywords": []}, owner="ann")
+
+
+async def wrong() -> None:
+    await media_plan.submit(objective="sell")  # wrong
+    await media_plan.submit(objective=7, keywords=[])  # wrong
+    await media_plan.submit(objective="sell", keywords=[1])  # wrong
+    await media_plan.submit(objective="sell", keywords=[], colour="red")  # wrong
+    await media_plan.submit(objective="sell", keywords=[], owner="ann")  # wrong
+    media_plan.options(priority="urgent")  # wrong
+    media_plan.options(owner=7)  # wrong
+    media_plan.options(colour="red")  # wrong
+    await media_plan.options(owner="ann").submit(keywords=[])  # wrong
+    await bare.submit(1)  # wrong
+    text: str = (await app.wait(await bare.submit())).result  # wrong
+    print(text)

@@ -2,21 +2,22 @@
 
 What a step or a handler returns is kept as text. It is read back through the same annotation on the first run too, so
 that a first run and a replay see equal values of one type.
+
+pydantic is imported where it is first needed: it is half of what `import outlast` would cost.
 """
 
 import inspect
+import json
 import math
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from pydantic_core import PydanticSerializationError, ValidationError, from_json, to_json
-
 from outlast.errors import ConfigurationError, NotJson
 
 if TYPE_CHECKING:
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
 ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
 SCALARS = (str, int, bool, type(None))
@@ -35,14 +36,16 @@ class Codec:
             value = self._dumped(self._adapter, value)
         try:
             _require_plain(value, self.what, "$")
-            return to_json(value).decode()
+            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         except RecursionError:
             raise NotJson(self.what, "$", "a value nested too deeply", "flatten it") from None
 
     def decode(self, text: str) -> Any:
         """The value a text stands for. Raises NotJson if the annotation does not take it back."""
         if self._adapter is None:
-            return from_json(text)
+            return json.loads(text)
+        from pydantic import ValidationError
+
         try:
             return self._adapter.validate_json(text)
         except ValidationError as error:
@@ -53,6 +56,8 @@ class Codec:
         return {} if self._adapter is None else self._adapter.json_schema(mode="serialization", by_alias=True)
 
     def _dumped(self, adapter: "TypeAdapter[Any]", value: Any) -> Any:
+        from pydantic_core import PydanticSerializationError, ValidationError
+
         try:
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
         except ValidationError as error:
@@ -103,7 +108,6 @@ def _adapter(annotation: Any) -> "TypeAdapter[Any]":
 
 
 def _new_adapter(annotation: Any) -> "TypeAdapter[Any]":
-    # Here and not above: half of what `import outlast` would cost, and a client has no use for it.
     from pydantic import TypeAdapter
 
     return TypeAdapter(annotation)
@@ -135,7 +139,7 @@ def _require_text(text: str, what: str, path: str) -> None:
         raise NotJson(what, path, "text with a lone surrogate", "decode it properly first") from None
 
 
-def _first(error: ValidationError) -> str:
+def _first(error: "ValidationError") -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
     return f"at ${where}: {first['msg']}"

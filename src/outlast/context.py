@@ -8,6 +8,7 @@ call that waits never returns: the attempt sees `ending()`, commits the hand-bac
 import asyncio
 import hashlib
 import inspect
+import json
 import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
@@ -16,8 +17,6 @@ from datetime import timedelta
 from math import isfinite
 from time import monotonic
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
-
-from pydantic_core import from_json
 
 from outlast import codec
 from outlast.errors import ContextClosed, LimitExceeded, SignalTimeout
@@ -238,7 +237,7 @@ class Context:
         step = await self._begun(f"wait_for {signal}", None if timeout is None else seconds(timeout))
         while step.status != "completed":
             step = await self._signal_or_due(step, signal)
-        outcome = from_json(step.value or "{}")
+        outcome = json.loads(step.value or "{}")
         if "value" not in outcome:
             raise SignalTimeout(signal)
         return outcome["value"]

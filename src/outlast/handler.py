@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast
 
-from pydantic_core import ValidationError
-
 from outlast import codec
 from outlast.context import Context
 from outlast.errors import ConfigurationError, InvalidRequest
@@ -15,7 +13,7 @@ from outlast.job import Job, Priority
 from outlast.policy import Limits, seconds
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,6 +117,8 @@ class Handler(Generic[P, T]):
 
     def encode(self, payload: Mapping[str, Any]) -> str:
         """A payload of Python values as JSON text. Raises InvalidRequest."""
+        from pydantic import ValidationError
+
         try:
             model = self._model.model_validate(dict(payload))
         except ValidationError as error:
@@ -127,6 +127,8 @@ class Handler(Generic[P, T]):
 
     def check(self, payload_json: str) -> None:
         """Raise InvalidRequest, naming each wrong field, if JSON text from outside is not a payload of this handler."""
+        from pydantic import ValidationError
+
         try:
             self._model.model_validate_json(payload_json, strict=True)
         except ValidationError as error:
@@ -134,6 +136,8 @@ class Handler(Generic[P, T]):
 
     def decode(self, payload_json: str) -> dict[str, Any]:
         """The arguments that a stored payload stands for. Raises InvalidRequest if it no longer fits."""
+        from pydantic import ValidationError
+
         try:
             model = self._model.model_validate_json(payload_json)
         except ValidationError as error:
@@ -162,7 +166,6 @@ def _payload_signature(fn: Callable[..., Any], name: str) -> inspect.Signature:
 
 
 def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: str) -> "type[BaseModel]":
-    # Here and not above: half of what `import outlast` would cost, and a client has no use for it.
     from pydantic import ConfigDict, Field, create_model
 
     types = codec.hints(fn, f"handler {name!r}")
@@ -185,7 +188,7 @@ def _field(parameter: str) -> str:
     return f"p_{parameter}"
 
 
-def _refused(name: str, error: ValidationError) -> InvalidRequest:
+def _refused(name: str, error: "ValidationError") -> InvalidRequest:
     found = [
         {"pointer": "/payload" + "".join(f"/{_escaped(part)}" for part in one["loc"]), "detail": one["msg"]}
         for one in error.errors(include_url=False, include_input=False, include_context=False)[:20]

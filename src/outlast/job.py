@@ -4,12 +4,11 @@ A Job is what is known of one request at one moment. It is never edited: lifecyc
 applies it, and whoever wants the new Job reads it. Times are seconds since 1970 by the store's clock.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Generic, Literal, Protocol, TypeVar
-
-from pydantic_core import from_json
 
 from outlast.notation import rfc3339
 
@@ -264,7 +263,7 @@ class Job(Generic[T]):
             "waiting": _waiting(self.waiting),
             **self._wire_times(),
             "output": {"offset": self.offsets.get("text", 0), "complete": self.ended},
-            "result": None if self.result_json is None else from_json(self.result_json),
+            "result": None if self.result_json is None else json.loads(self.result_json),
             "lastError": None if self.last_error is None else self.last_error.wire(),
             "usage": dict(self.usage) or None,
         }

@@ -1,11 +1,9 @@
 """How ids, times and digests are written."""
 
 import hashlib
-from collections.abc import Mapping
+import json
 from datetime import UTC, datetime
 from typing import Any
-
-from pydantic_core import to_json
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
@@ -31,18 +29,12 @@ def rfc3339(seconds: float | None) -> str | None:
 
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces, the form that digests are taken of. `value` is plain JSON data."""
-    return to_json(_sorted(value)).decode()
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
 
 
 def digest(value: Any) -> str:
     """SHA-256 of the canonical JSON, in hex."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def _sorted(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def clean(text: object, most: int) -> str:

@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from outlast.errors import LimitExceeded, NotJson
 from outlast.job import Step
 from outlast.notation import canonical
@@ -99,6 +97,8 @@ def digest_of(name: str, arguments: Any, unseen: type) -> str:
 
     Raises NotJson.
     """
+    from pydantic_core import to_jsonable_python
+
     try:
         data = to_jsonable_python(_without(arguments, unseen), by_alias=True)
         return hashlib.sha256(canonical(data).encode()).hexdigest()[:24]

@@ -1,10 +1,9 @@
 """From a payload and options to a job: every check that stands before the store."""
 
+import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
-
-from pydantic_core import from_json, to_json
 
 from outlast.codec import Codec
 from outlast.errors import InvalidRequest, NotJson
@@ -115,7 +114,7 @@ def _metadata(value: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
         _refuse("/metadata", str(error))
     if len(text.encode()) > limits.metadata:
         _refuse("/metadata", f"metadata is larger than {limits.metadata} bytes")
-    plain: Mapping[str, Any] = from_json(text)
+    plain: Mapping[str, Any] = json.loads(text)
     return plain
 
 
@@ -129,8 +128,12 @@ def _visible_ascii(text: str) -> bool:
 
 
 def _fingerprint(type: str, payload_json: str, options: Options) -> str:
-    asked = {name: value for name, value in options.items() if name not in ("owner", "idempotency_key")}
-    return digest({"type": type, "payload": from_json(payload_json), "options": from_json(to_json(asked))})
+    asked = {
+        name: value if isinstance(value, Mapping) else str(value)
+        for name, value in options.items()
+        if name not in ("owner", "idempotency_key")
+    }
+    return digest({"type": type, "payload": json.loads(payload_json), "options": asked})
 
 
 def _refuse(pointer: str, detail: str, *, code: str = "validation") -> NoReturn:

@@ -1,5 +1,6 @@
 """What can be asked of jobs and wished for them: the verbs of the app, over any store."""
 
+import json
 import secrets
 from abc import ABC, abstractmethod
 from asyncio import Event as Flag
@@ -7,8 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
-
-from pydantic_core import from_json
 
 from outlast import lifecycle, output, policy, presence
 from outlast.attempt import Runtime
@@ -224,7 +223,7 @@ class Verbs(ABC):
             return replace(job, result=codec.decode(job.result_json))
         except NotJson:
             # Written by an older version of the handler: the plain JSON is all that can be said.
-            return replace(job, result=from_json(job.result_json))
+            return replace(job, result=json.loads(job.result_json))
 
     async def list(
         self,

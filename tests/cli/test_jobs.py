@@ -102,6 +102,9 @@ def test_a_list_goes_on_where_it_ended(served: Place) -> None:
         (["submit", "greet", "--json", "{'name': 1}"], "--json is no JSON: Expecting property name"),
         (["submit", "greet", "--json", '{"name": 1}'], "\n  /payload/name: Input should be a valid string"),
         (["submit", "gret"], "known are greet"),
+        (["submit", "greet", "--json", '{"name": "\udcff"}'], "UTF-8"),
+        (["submit", "greet", "--idempotency-key", "ü"], "visible ASCII"),
+        (["list", "--key", "a\nb"], "--key (OUTLAST_KEY)"),
         (["submit", "greet", "--delay", "soon"], "a duration is written like 90s"),
         (["list", "--status", "done"], "queued"),
         (["list", "--limit", "0"], "--limit"),
@@ -127,7 +130,7 @@ def test_a_server_that_is_not_there_exits_with_3_and_says_how_to_start_one(place
 
 def test_a_submit_of_unknown_outcome_says_how_to_make_sure(place: Place) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as pool:
-        hung_up = pool.submit(lambda: listening.accept()[0].close())
+        hung_up = pool.submit(answer, listening, b"")
         url = f"http://127.0.0.1:{listening.getsockname()[1]}"
         done = place.inside("submit", "greet", "--url", url, "--idempotency-key", "mine")
         hung_up.result()

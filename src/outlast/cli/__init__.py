@@ -1,10 +1,15 @@
 """The command `outlast`: one function per command, and one table of exit codes.
 
-    __init__.py   the command's name and version, its list of commands (this file)
-    exits.py      exit codes; what went wrong, as a message and a code
-    jobs.py       submit get watch list cancel retry delete: ask a server
-    serving.py    serve worker: be one
-    upkeep.py     sweep doctor: look after a store
+    jobs.py                         submit get watch list cancel retry delete: ask a server
+    serving.py                      serve worker: be one
+    upkeep.py                       sweep doctor: look after a store
+    exits.py                        exit codes; what went wrong as a message
+    client.py, feed.py              HTTP; a job's events over as many connections as it takes
+    watching.py                     a job followed to its end: in lines (plain.py) or drawn live (view.py, live.py)
+    text.py                         what a terminal may be shown
+    load.py                         MODULE:APP becomes an app
+    signals.py, reload.py, logs.py  how a server stops, starts again, and tells
+    examine.py, env.py              what doctor looks at; the variables that are known
 
 A command imports what it needs when it runs, so that `outlast --version` loads no server and `outlast get` no driver.
 """

@@ -32,6 +32,8 @@ class Client:
     def __init__(self, url: str, key: str | None) -> None:
         address = _address(url)
         self._shown = masked(safe(address))
+        if key is not None and not (key.isascii() and key.isprintable()):
+            raise Refused("--key (OUTLAST_KEY) holds characters that no key has")
         headers = {"Authorization": f"Bearer {key}"} if key else {}
         # A proxy of the environment is for the world outside, not for one's own machine.
         direct = is_loopback(address.host)
@@ -47,10 +49,12 @@ class Client:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         """One request. Raises Refused for what the server will not do, Unreachable where it cannot answer."""
-        content = {"Content-Type": "application/json"} if body is not None else {}
+        sent = {} if body is None else {"Content-Type": "application/json"}
+        # Bytes of the command line that are no UTF-8 go out as they were given: the server says what is wrong.
+        content = None if body is None else body.encode("utf-8", "surrogateescape")
         try:
             response = self.http.request(
-                method, path, params=params, content=body, headers={**content, **(headers or {})}
+                method, path, params=params, content=content, headers=sent | dict(headers or {})
             )
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise NotSent(self._no_answer(error)) from error

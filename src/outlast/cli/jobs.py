@@ -58,6 +58,12 @@ job_id = click.argument("id", callback=_job_id)
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print what the server sent, as JSON.")
 
 
+def _visible(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[!-~]{1,128}", value):
+        raise click.BadParameter("1 to 128 visible ASCII characters without spaces")
+    return value
+
+
 def _milliseconds(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     from outlast.policy import seconds
 
@@ -74,7 +80,9 @@ def _milliseconds(ctx: click.Context, param: click.Parameter, value: str | None)
 @click.argument("type")
 @click.option("--json", "payload", metavar="JSON", default="{}", help="The payload; @FILE reads a file, - stdin.")
 @click.option("--watch", is_flag=True, help="Follow the job to its end.")
-@click.option("--idempotency-key", metavar="KEY", help="The same key gives the same job; without, one is made.")
+@click.option(
+    "--idempotency-key", metavar="KEY", callback=_visible, help="The same key gives the same job; without, one is made."
+)
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Its place among others.")
 @click.option("--delay", "delayMs", metavar="TIME", callback=_milliseconds, help="Not before, such as 90s or 2h.")
 @click.option("--deadline", "deadlineMs", metavar="TIME", callback=_milliseconds, help="From now to its end.")

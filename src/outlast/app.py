@@ -18,7 +18,7 @@ from outlast.stores import open_store
 from outlast.stores.base import LEASE, Store
 from outlast.stores.batching import Batched
 from outlast.submission import prepare
-from outlast.sweep import Sweeper, sweep
+from outlast.sweep import Sweeper, recover
 from outlast.verbs import Opened, Verbs, new_id
 from outlast.worker import Worker
 
@@ -152,7 +152,7 @@ class Outlast(Verbs):
 
     async def sweep(self) -> int:
         """Move all that is due now; answers how many jobs were moved or removed."""
-        return await sweep((await self._runtime()).store, self.observe)
+        return await recover((await self._runtime()).store, self.observe)
 
     # -- connect, run -----------------------------------------------------------------------------------------------
 
@@ -201,7 +201,6 @@ class Outlast(Verbs):
         )
         async with self.sweeping():
             task = asyncio.create_task(worker.run(), name="outlast worker")
-            task.add_done_callback(lambda _: worker.ended.set())
             try:
                 yield worker
             finally:

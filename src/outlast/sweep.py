@@ -9,7 +9,7 @@ from random import random, uniform
 from typing import Any
 
 from outlast import lifecycle, presence
-from outlast.errors import JobNotFound, StoreError
+from outlast.errors import JobNotFound
 from outlast.job import Change, Job, Status
 from outlast.observe import Observe
 from outlast.stores.base import Store
@@ -30,6 +30,19 @@ async def sweep(store: Store, observe: Observe, dead: frozenset[str] = frozenset
         moved += done
         if len(jobs) < BATCH or not done:
             break
+    return moved
+
+
+async def recover(store: Store, observe: Observe) -> int:
+    """Sweep, with the jobs of workers of this host that died; answers how many jobs were moved or removed."""
+    folder = presence.folder(store)
+    dead = presence.gone(folder, await presence.present(store))
+    moved = await sweep(store, observe, dead)
+    for worker in dead:
+        # Only now that its jobs are elsewhere may it be forgotten.
+        observe("worker.died", worker=worker)
+        await presence.leave(store, worker)
+        presence.forget(folder, worker)
     return moved
 
 
@@ -65,7 +78,6 @@ class Sweeper:
     def __init__(self, store: Store, observe: Observe) -> None:
         self._store = store
         self._observe = observe
-        self._folder = presence.folder(store)
         self._armed = asyncio.Event()
         self._next_at: float | None = None
 
@@ -80,7 +92,8 @@ class Sweeper:
         while True:
             try:
                 await self._sweep()
-            except StoreError as error:
+            except Exception as error:
+                # Whatever it is, a sweep that gave up would leave jobs hanging.
                 self._observe("sweep.failed", error=error)
             look_at = self._store.now() + LOOK_EVERY * uniform(0.75, 1.25)
             await self._store.clock.wait(self._armed, min(look_at, self._next_at or look_at))
@@ -89,11 +102,4 @@ class Sweeper:
     async def _sweep(self) -> None:
         if self._next_at is not None and self._next_at <= self._store.now():
             self._next_at = None
-        workers = await presence.present(self._store)
-        dead = presence.gone(self._folder, workers)
-        await sweep(self._store, self._observe, dead)
-        for worker in dead:
-            # Only now that its jobs are elsewhere may it be forgotten.
-            self._observe("worker.died", worker=worker)
-            await presence.leave(self._store, worker)
-            presence.forget(self._folder, worker)
+        await recover(self._store, self._observe)

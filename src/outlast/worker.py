@@ -15,7 +15,7 @@ from outlast.job import Job
 from outlast.presence import HostLock, WorkerInfo
 from outlast.renewer import Renewer
 from outlast.stores.base import LEASE, Lease, News
-from outlast.sweep import Sweeper, sweep
+from outlast.sweep import Sweeper, recover
 
 POLL = 5.0
 """Seconds after which an idle worker looks even if it heard nothing, give or take a fifth."""
@@ -78,6 +78,7 @@ class Worker:
         finally:
             deaf()
             await self._leave(self._renewer)
+            self.ended.set()
 
     def stop(self) -> None:
         """Claim nothing any more, and hand back what runs."""
@@ -89,9 +90,10 @@ class Worker:
             self._wake.clear()
             try:
                 if self._burst:
-                    await sweep(self._store, self._runtime.observe)
+                    await recover(self._store, self._runtime.observe)
                 next_at = await self._claim(renewer)
-            except StoreError as error:
+            except Exception as error:
+                # Whatever it is, a worker that gave up would leave its jobs hanging.
                 self._runtime.observe("worker.failed", worker=self.id, error=error)
                 await asyncio.sleep(uniform(0.5, 1.5))
                 continue

@@ -1,5 +1,6 @@
 """Where jobs live. `open_store(url)` is the only door."""
 
+from difflib import get_close_matches
 from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
@@ -33,4 +34,6 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
 def _unknown(url: str, scheme: str) -> str:
     if not scheme:
         return f"the store URL {url[:64]!r} has no scheme; write one of {FORMS}"
-    return f"no store is known for {scheme!r}; this release keeps jobs in {FORMS}"
+    near = get_close_matches(scheme, ["sqlite", "memory"], n=1)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    return f"no store is known for {scheme[:64]!r}{meant}; this release keeps jobs in {FORMS}"

@@ -97,7 +97,7 @@ def _key(number: int, entry: str) -> Key:
         said = f"unknown scope {', '.join(sorted(unknown))}" if unknown else "not of this form"
         raise ConfigurationError(
             f"OUTLAST_KEYS, entry {number}: {said}. A key is id:owner:scope+scope:sha256hex; "
-            f"scopes are {', '.join(sorted(SCOPES))}; `outlast key new` makes one"
+            f"scopes are {', '.join(sorted(SCOPES))}; the last part is what `printf %s KEY | sha256sum` prints"
         )
     id, owner, scopes, digest = found.groups()
     return Key(id, digest.lower(), Principal(owner, frozenset(scopes.split("+"))))

@@ -48,9 +48,9 @@ def run(
 
     Raises ConfigurationError if the address cannot be had, and what the store raises if it cannot be opened.
     """
-    listening = listen(host, port)
     config = config_of(asgi, root_path=root_path, trusted_proxies=trusted_proxies)
-    Server(config, app, lambda: ready(url_of(listening, host))).run([listening])
+    with listen(host, port) as listening:
+        Server(config, app, lambda: ready(url_of(listening, host))).run([listening])
 
 
 def config_of(asgi: ASGIApp, *, root_path: str = "", trusted_proxies: str | None = None) -> uvicorn.Config:

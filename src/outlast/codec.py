@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
-from outlast.errors import ConfigurationError, NotJson
+from outlast.errors import ConfigurationError, Misfit, NotJson
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -41,7 +41,7 @@ class Codec:
             raise NotJson(self.what, "$", "a value nested too deeply", "flatten it") from None
 
     def decode(self, text: str) -> Any:
-        """The value a text stands for. Raises NotJson if the annotation does not take it back."""
+        """The value a text stands for. Raises Misfit if the annotation does not take it back."""
         if self._adapter is None:
             return json.loads(text)
         from pydantic import ValidationError
@@ -49,7 +49,7 @@ class Codec:
         try:
             return self._adapter.validate_json(text)
         except ValidationError as error:
-            raise NotJson(self.what, "$", _first(error), "it cannot be read back through its annotation") from error
+            raise Misfit(self.what, *_first(error)) from error
 
     def schema(self) -> dict[str, Any]:
         """JSON schema (2020-12) of the values."""
@@ -61,7 +61,7 @@ class Codec:
         try:
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
         except ValidationError as error:
-            raise NotJson(self.what, "$", _first(error), "it is not what its annotation says") from error
+            raise Misfit(self.what, *_first(error)) from error
         except (PydanticSerializationError, UnicodeDecodeError) as error:
             raise NotJson(self.what, "$", f"{type(value).__name__} ({error})", ANNOTATE) from error
 
@@ -139,7 +139,7 @@ def _require_text(text: str, what: str, path: str) -> None:
         raise NotJson(what, path, "text with a lone surrogate", "decode it properly first") from None
 
 
-def _first(error: "ValidationError") -> str:
+def _first(error: "ValidationError") -> tuple[str, str]:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-    return f"at ${where}: {first['msg']}"
+    return f"${where}", first["msg"]

@@ -16,6 +16,7 @@
         ├── Fail               raised by a handler: do not try again
         ├── SignalTimeout      ctx.wait_for gave up waiting
         ├── NotJson            a value that JSON cannot hold
+        │   └── Misfit             a value that is not what its annotation says
         ├── LimitExceeded      a cap of the job is reached
         └── ContextClosed      the slice is over; this call changes nothing
 
@@ -185,6 +186,14 @@ class NotJson(HandlerError, TypeError):
 
     def __init__(self, what: str, path: str, found: str, advice: str) -> None:
         super().__init__(f"{what} holds {found} at {path}, which JSON cannot; {advice}")
+        self.path = path
+
+
+class Misfit(NotJson):
+    """A value that is not what its annotation says, when it is written or when it is read back."""
+
+    def __init__(self, what: str, path: str, found: str) -> None:
+        Exception.__init__(self, f"{what} does not fit its annotation at {path}: {found}")
         self.path = path
 
 

@@ -266,7 +266,9 @@ class Recorder:
         entries, texts = output.taken_back(await self._log(), self._take_back_but, self._swallowed)
         self._take_back_but = None
         self._hashes = {channel: hashlib.sha256(text.encode()) for channel, text in texts.items()}
-        resets = [self._event(_output_type(entry), entry) for entry in entries]
+        # They stand before what is pending already, so they must not be younger.
+        time = self._entries[0].time if self._entries else self._store.now()
+        resets = [replace(self._event(_output_type(entry), entry), time=time) for entry in entries]
         offsets = {channel: len(text) for channel, text in texts.items()}
         change = lifecycle.append(self.job, set={"offsets": {**self.job.offsets, **offsets}}, events=resets)
         if entries:

@@ -82,9 +82,10 @@ class Sweeper:
         self._next_at: float | None = None
 
     def arm(self, at: float | None) -> None:
-        """Something is due at this time."""
-        if at is not None and (self._next_at is None or at < self._next_at):
-            self._next_at = at
+        """The soonest that anything in the store is due; None: nothing is."""
+        sooner = at is not None and (self._next_at is None or at < self._next_at)
+        self._next_at = at
+        if sooner:
             self._armed.set()
 
     async def run(self) -> None:

@@ -91,25 +91,24 @@ class Worker:
             try:
                 if self._burst:
                     await recover(self._store, self._runtime.observe)
-                next_at = await self._claim(renewer)
+                await self._claim(renewer)
             except Exception as error:
                 # Whatever it is, a worker that gave up would leave its jobs hanging.
                 self._runtime.observe("worker.failed", worker=self.id, error=error)
                 await asyncio.sleep(uniform(0.5, 1.5))
                 continue
-            self._sweeper.arm(next_at)
             if self._burst and not self._running:
                 return
             await self._store.clock.wait(self._wake, self._store.now() + POLL * uniform(0.8, 1.2))
 
-    async def _claim(self, renewer: Renewer) -> float | None:
+    async def _claim(self, renewer: Renewer) -> None:
         free = self._slots - len(self._running)
         if free <= 0:
-            return None
+            return
         claimed = await self._store.claim(free, self._handlers.keys(), self.id, ttl=self._ttl)
         for job in claimed.jobs:
             self._begin(job, renewer)
-        return claimed.next_at
+        self._sweeper.arm(claimed.next_at)
 
     def _begin(self, job: Job[Any], renewer: Renewer) -> None:
         attempt = Attempt(job, self._handlers[job.type], self._runtime)

@@ -19,8 +19,8 @@ SOURCE = Path(__file__).parent.parent / "src" / "outlast"
 HOUSE = (
     "notation",
     "job",
-    "errors",
     "policy",
+    "errors",
     "lifecycle",
     "codec",
     "output",
@@ -31,6 +31,7 @@ HOUSE = (
     "stores/memory",
     "stores/sqlite*",
     "stores/__init__",
+    "calls",
     "recorder",
     "replay",
     "context",
@@ -47,8 +48,8 @@ HOUSE = (
     "__init__",
     "web/*",
     "cli/*",
-    "testing/*",
-)
+    "__main__",
+    "testing/*",)
 
 PURE = ("notation", "job", "errors", "policy", "lifecycle", "output")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}

@@ -219,14 +219,17 @@ class Outlast(Verbs):
             await asyncio.wait({task})
 
     async def _open(self) -> Opened:
+        if self._opened is not None and self._opened.loop is not asyncio.get_running_loop():
+            # What hears and wakes must live on the loop that asks; the store serves both.
+            self._opened = self._around(self._opened.store)
         if self._opened is None:
             self._opening = self._opening or asyncio.Lock()
             async with self._opening:
-                self._opened = self._opened or await self._connect()
+                self._opened = self._opened or self._around(await self._connect())
             self._opening = None
         return self._opened
 
-    async def _connect(self) -> Opened:
+    async def _connect(self) -> Store:
         chosen = self.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE
         store = open_store(chosen) if isinstance(chosen, str) else chosen
         await store.open()
@@ -240,10 +243,13 @@ class Outlast(Verbs):
         )
         for warning in about.warnings:
             self.observe("store.warning", warning=warning)
+        return store
+
+    def _around(self, store: Store) -> Opened:
         hub = Hub(store)
         hub.start()
         runtime = Runtime(store, Batched(store), hub, self.observe, self.limits, self.grace)
-        return Opened(store, runtime, Sweeper(store, self.observe), asyncio.Event())
+        return Opened(store, runtime, Sweeper(store, self.observe), asyncio.Event(), asyncio.get_running_loop())
 
     # -- serve: the one door upward ---------------------------------------------------------------------------------
 

@@ -25,7 +25,6 @@ from outlast.errors import (
     Retry,
     SignalTimeout,
     StoreError,
-    StoreUnavailable,
 )
 from outlast.follow import Hub
 from outlast.handler import Handler
@@ -35,6 +34,9 @@ from outlast.policy import Limits
 from outlast.recorder import Recorder
 from outlast.stores.base import Store
 from outlast.stores.batching import Batched
+
+LOOK_AGAIN = 1.0
+"""Seconds until a look at the job is tried again where the store did not answer."""
 
 UNWIND = 10.0
 """Seconds a cancelled handler has to unwind."""
@@ -123,23 +125,28 @@ class Attempt:
         self._store = runtime.store
         self._stirred = asyncio.Event()
         self._turned = False
+        self._look_at: float | None = None
         self._leave_by: float | None = None
         self._recorder = Recorder(job, runtime.store, runtime.one.apply, runtime.limits, self._stirred.set)
         self._until, self._limit = _time_limit(job)
         self._context: Context | None = None
+        self._task: asyncio.Task[str] | None = None
         self.unwinding: asyncio.Task[None] | None = None
         """A handler that is being cancelled although its slice is over; it holds no slot."""
 
     async def run(self) -> None:
-        """Call the handler and make the move it leads to. Raises StoreError only if nothing could be started."""
+        """Call the handler and make the move it leads to. What goes wrong on the way costs the attempt, not the job."""
         self._observe("attempt.started")
         with ExitStack() as stack:
             stack.enter_context(self._runtime.hub.holding(self.job.id, self.turned))
-            outcome, task = await self._call()
-            change = await self._settle(outcome)
-            self._tell(outcome, change)
-            if task is not None and not task.done():
-                self.unwinding = asyncio.create_task(self._unwind(task))
+            try:
+                outcome = await self._call()
+                change = await self._settle(outcome)
+                self._tell(outcome, change)
+            finally:
+                self._recorder.close()
+                if self._task is not None and not self._task.done():
+                    self.unwinding = asyncio.create_task(self._unwind(self._task))
 
     def hand_back(self) -> None:
         """The worker goes: let the steps in flight end, within its grace, and give the job back."""
@@ -155,15 +162,15 @@ class Attempt:
 
     def lose(self) -> None:
         """The lease could not be renewed: somebody else has the job, or soon may."""
-        self._recorder.lose(StoreUnavailable("the lease could not be renewed in time"))
+        self._recorder.lose(self.job)
 
     # -- the call ---------------------------------------------------------------------------------------------------
 
-    async def _call(self) -> tuple[Outcome, asyncio.Task[str] | None]:
+    async def _call(self) -> Outcome:
         try:
             arguments = self._handler.decode(self.job.payload_json or "{}")
         except InvalidRequest as error:
-            return self._failed("payload_invalid", str(error)), None
+            return self._failed("payload_invalid", str(error))
         steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
         self._context = Context(
             self._recorder,
@@ -176,9 +183,9 @@ class Attempt:
         )
         if self._leave_by is not None:
             self._context.end_soon()
-        task = asyncio.create_task(self._handle(self._context, arguments), name=f"outlast {self.job.id}")
-        task.add_done_callback(lambda _: self._stirred.set())
-        return await self._watch(self._context, task), task
+        self._task = asyncio.create_task(self._handle(self._context, arguments), name=f"outlast {self.job.id}")
+        self._task.add_done_callback(lambda _: self._stirred.set())
+        return await self._watch(self._context, self._task)
 
     async def _handle(self, context: Context, arguments: Mapping[str, Any]) -> str:
         context.begin()
@@ -192,11 +199,11 @@ class Attempt:
     async def _watch(self, context: Context, task: asyncio.Task[str]) -> Outcome:
         ask_at: float | None = None
         while True:
-            times = (self._until, self._leave_by, ask_at)
+            times = (self._until, self._leave_by, ask_at, self._look_at)
             until = min((time for time in times if time is not None), default=None)
             await self._store.clock.wait(self._stirred, until)
             self._stirred.clear()
-            if self._turned:
+            if self._turned or (self._look_at is not None and self._look_at <= self._store.now()):
                 await self._look(context)
             if self._recorder.lost is not None:
                 task.cancel()
@@ -212,6 +219,7 @@ class Attempt:
                 return self._failed(*self._limit)
             waiting, ask_at = context.parking(now)
             if waiting is not None:
+                context.end_soon()
                 return Parked(waiting)
             if self._leave_by is not None and (not context.busy or now >= self._leave_by):
                 return HandedBack("deploy")
@@ -221,11 +229,12 @@ class Attempt:
         return self._recorder.job.cancel_requested_at is not None
 
     async def _look(self, context: Context) -> None:
-        self._turned = False
+        self._turned, self._look_at = False, None
         try:
             job = await self._runtime.one.get(self.job.id)
-        except StoreError as error:
-            self._recorder.lose(error)
+        except StoreError:
+            # A read that fails takes nothing from the attempt; its writes are guarded by themselves.
+            self._look_at = self._store.now() + LOOK_AGAIN
         else:
             self._recorder.refresh(job if job is not None else replace(self.job, lease=None))
             context.turned()
@@ -238,7 +247,8 @@ class Attempt:
         error = task.exception()
         return Returned(task.result()) if error is None else self._raised(error)
 
-    def _raised(self, error: BaseException) -> Raised:
+    def _raised(self, raised: BaseException) -> Raised:
+        error = _leaf(raised)
         after = error.after if isinstance(error, Retry) else None
         final = isinstance(error, Fail | NotJson | LimitExceeded | SignalTimeout)
         code = error.code if isinstance(error, Fail | NotJson | LimitExceeded | Retry) else "handler_error"
@@ -252,7 +262,7 @@ class Attempt:
             details=error.details if isinstance(error, Fail) else None,
         )
         # What a handler says on purpose needs no traceback.
-        return Raised(failure, after, None if isinstance(error, HandlerError) else error)
+        return Raised(failure, after, None if isinstance(error, HandlerError) else raised)
 
     def _failed(self, code: str, message: str) -> Raised:
         retryable = code in ("timeout", "handler_error")
@@ -281,6 +291,8 @@ class Attempt:
     def _tell(self, outcome: Outcome, change: Change | None) -> None:
         status = None if change is None else change.set.get("status")
         match outcome:
+            case _ if isinstance(self._recorder.lost, Exception):
+                self._observe("attempt.broke", error=self._recorder.lost)
             case _ if status is None:
                 self._observe("lease.lost")
             case _ if status is Status.CANCELLED:
@@ -297,6 +309,14 @@ class Attempt:
     def _observe(self, happening: str, **facts: Any) -> None:
         job = self.job
         self._runtime.observe(happening, job_id=job.id, type=job.type, attempt=job.attempt, **facts)
+
+
+def _leaf(error: BaseException) -> BaseException:
+    """Of a group of errors the one that decides: what a handler said on purpose, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [_leaf(one) for one in error.exceptions]
+    return next((leaf for leaf in leaves if isinstance(leaf, HandlerError)), leaves[0])
 
 
 def described(error: BaseException) -> str:

@@ -19,15 +19,17 @@ from outlast.errors import ConfigurationError, Misfit, NotJson
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
+USE_JSON = "use JSON values"
 ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
 SCALARS = (str, int, bool, type(None))
 
 
 class Codec:
-    """How the values of one annotation are written and read. `what` names the value in errors."""
+    """How the values of one annotation are written and read. `what` names the value in errors, `advice` the way out."""
 
-    def __init__(self, annotation: Any, what: str) -> None:
+    def __init__(self, annotation: Any, what: str, advice: str = ANNOTATE) -> None:
         self.what = what
+        self.advice = advice
         self._adapter = None if annotation is Any else _adapter(annotation)
 
     def encode(self, value: Any) -> str:
@@ -35,7 +37,7 @@ class Codec:
         if self._adapter is not None:
             value = self._dumped(self._adapter, value)
         try:
-            _require_plain(value, self.what, "$")
+            _require_plain(value, self, "$")
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
         except RecursionError:
             raise NotJson(self.what, "$", "a value nested too deeply", "flatten it") from None
@@ -63,7 +65,7 @@ class Codec:
         except ValidationError as error:
             raise Misfit(self.what, *_first(error)) from error
         except (PydanticSerializationError, UnicodeDecodeError) as error:
-            raise NotJson(self.what, "$", f"{type(value).__name__} ({error})", ANNOTATE) from error
+            raise NotJson(self.what, "$", f"{type(value).__name__} ({error})", self.advice) from error
 
 
 def returned(fn: Callable[..., Any], what: str) -> Codec:
@@ -113,30 +115,30 @@ def _new_adapter(annotation: Any) -> "TypeAdapter[Any]":
     return TypeAdapter(annotation)
 
 
-def _require_plain(value: Any, what: str, path: str) -> None:
+def _require_plain(value: Any, codec: Codec, path: str) -> None:
     if isinstance(value, float):
         if not math.isfinite(value):
-            raise NotJson(what, path, str(value), "write it as text or None")
+            raise NotJson(codec.what, path, str(value), "write it as text or None")
     elif isinstance(value, list | tuple):
         for index, item in enumerate(value):
-            _require_plain(item, what, f"{path}[{index}]")
+            _require_plain(item, codec, f"{path}[{index}]")
     elif isinstance(value, dict):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise NotJson(what, path, f"a key of type {type(key).__name__}", "use text as keys")
-            _require_text(key, what, path)
-            _require_plain(item, what, f"{path}.{key[:64]}")
+                raise NotJson(codec.what, path, f"a key of type {type(key).__name__}", "use text as keys")
+            _require_text(key, codec, path)
+            _require_plain(item, codec, f"{path}.{key[:64]}")
     elif isinstance(value, str):
-        _require_text(value, what, path)
+        _require_text(value, codec, path)
     elif not isinstance(value, SCALARS):
-        raise NotJson(what, path, f"a value of type {type(value).__name__}", ANNOTATE)
+        raise NotJson(codec.what, path, f"a value of type {type(value).__name__}", codec.advice)
 
 
-def _require_text(text: str, what: str, path: str) -> None:
+def _require_text(text: str, codec: Codec, path: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise NotJson(what, path, "text with a lone surrogate", "decode it properly first") from None
+        raise NotJson(codec.what, path, "text with a lone surrogate", "decode it properly first") from None
 
 
 def _first(error: "ValidationError") -> tuple[str, str]:

@@ -7,7 +7,6 @@ call that waits never returns: the attempt sees `ending()`, commits the hand-bac
 
 import asyncio
 import hashlib
-import inspect
 import json
 import threading
 from collections.abc import Awaitable, Callable, Sequence
@@ -19,12 +18,13 @@ from time import monotonic
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from outlast import codec
-from outlast.errors import ContextClosed, LimitExceeded, SignalTimeout
-from outlast.job import Job, Signal, Step, Waiting
+from outlast.calls import called, not_callable
+from outlast.errors import ContextClosed, HandlerError, LimitExceeded, SignalTimeout
+from outlast.job import Job, Step, Waiting
 from outlast.notation import clean
 from outlast.policy import Limits, seconds
 from outlast.recorder import Recorder
-from outlast.replay import Frame, Replay, digest_of
+from outlast.replay import TIMED_OUT, Frame, Replay, digest_of
 from outlast.stores.base import Store
 
 P = ParamSpec("P")
@@ -65,7 +65,7 @@ class Context:
         self._until = until
         self._replay = Replay(steps, recorder, limits.steps)
         self._running = 0
-        self._quiet_since = 0.0
+        self._quiet_since = store.now()
         self._waits: dict[str, tuple[Waiting, bool]] = {}
         self._turned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
@@ -122,17 +122,15 @@ class Context:
         Raises NotJson if arguments or result cannot be written as JSON, LimitExceeded beyond the caps.
         """
         self._require_open(name)
+        if not callable(fn):
+            raise not_callable(name, fn)
         await self._recorder.room()
         frame = self._enter(name, digest_of(name, (args, kwargs), Context))
         result = codec.returned(fn, f"the result of step {name!r}")
-        if self._replay.called_otherwise(frame):
-            note = f"step {name!r} is called with other arguments than before, so it runs again"
-            self._replay.over()
-            self.log(note, "warning")
         remembered = self._replay.known(frame)
         if remembered is not None and remembered.status == "completed":
             return result.decode(remembered.value or "null")
-        if self._no_more_steps:
+        if self._no_more_steps and frame.parent is None:
             await self._never()
         return await self._run(frame, fn, args, kwargs, result)
 
@@ -144,8 +142,11 @@ class Context:
         with self._busy():
             inside = _frame.set(frame)
             try:
-                value = await _call(fn, args, kwargs)
+                value = await called(fn, args, kwargs)
                 text = self._measured(result.encode(value), frame.name)
+            except SystemExit as error:
+                self._recorder.broke(step, parent)
+                raise RuntimeError(f"step {frame.name!r} called sys.exit({error.code!r})") from error
             except BaseException:
                 self._recorder.broke(step, parent)
                 raise
@@ -189,6 +190,8 @@ class Context:
         """Append text to a channel that readers follow live. Returns at once; it is sent within 50 ms or 4 KB."""
         if not isinstance(text, str):
             raise TypeError(f"write takes text, not {type(text).__name__}")
+        if not isinstance(channel, str) or not 1 <= len(channel) <= self._limits.name or not channel.isprintable():
+            raise ValueError(f"a channel is named by 1 to {self._limits.name} printable characters")
         if not text:
             return
         frame = _frame.get()
@@ -201,8 +204,11 @@ class Context:
         self._on_loop(lambda: self._recorder.log(shown, level))
 
     def usage(self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0) -> None:
-        """Add what was really spent; `cost` in US dollars. All attempts are summed up."""
-        spent = {"inputTokens": input_tokens, "outputTokens": output_tokens, "costUsd": cost}
+        """Add what was really spent; `cost` in US dollars. All attempts are summed up.
+
+        Call it within the step that spent it: what the handler itself reports is reported again after each wait.
+        """
+        spent = {"inputTokens": int(input_tokens), "outputTokens": int(output_tokens), "costUsd": float(cost)}
         if not all(isfinite(amount) and amount >= 0 for amount in spent.values()):
             raise ValueError("usage is finite and not negative")
         self._on_loop(lambda: self._recorder.usage({name: n for name, n in spent.items() if n}))
@@ -210,11 +216,15 @@ class Context:
     # -- waiting ----------------------------------------------------------------------------------------------------
 
     async def sleep(self, duration: str | float | timedelta) -> None:
-        """Sleep; beyond 5 s the job parks and holds no worker. A duration is seconds, a timedelta or `2h`."""
-        time = seconds(duration)
+        """Sleep; beyond 5 s the job parks and holds no worker. A duration is seconds, a timedelta or `2h`.
+
+        Raises ValueError beyond 365 days, and HandlerError within a step, beyond 5 s.
+        """
+        time = self._duration(duration)
         self._require_open("sleep")
         if time <= IN_PLACE:
-            await self._store.clock.wait(asyncio.Event(), self._store.now() + time)
+            with self._busy():
+                await self._store.clock.wait(asyncio.Event(), self._store.now() + time)
             return
         step = await self._begun("sleep", time)
         if step.status == "completed":
@@ -229,38 +239,35 @@ class Context:
         Parameters
         ----------
         signal: its name; signals of one name are taken first in, first out.
-        timeout: seconds, a timedelta or `2d`; None waits for ever.
+        timeout: seconds, a timedelta or `2d`; None waits for ever. An `asyncio.timeout` around the call is no use, for
+            the call does not return before the job has parked.
 
-        Raises SignalTimeout when the time is over, in every later attempt too.
+        Raises SignalTimeout when the time is over, in every later attempt too; HandlerError within a step.
         """
         self._require_open("wait_for")
-        step = await self._begun(f"wait_for {signal}", None if timeout is None else seconds(timeout))
+        step = await self._begun(f"wait_for {signal}", None if timeout is None else self._duration(timeout))
         while step.status != "completed":
             step = await self._signal_or_due(step, signal)
-        outcome = json.loads(step.value or "{}")
+        outcome = json.loads(step.value or TIMED_OUT)
         if "value" not in outcome:
             raise SignalTimeout(signal)
         return outcome["value"]
 
     async def _signal_or_due(self, step: Step, signal: str) -> Step:
         self._turned.clear()
-        arrived = await self._arrived(signal) if signal in self.job.inbox else None
-        if arrived is not None:
-            done = replace(step, status="completed", value=f'{{"value":{arrived.value}}}')
-            await self._recorder.take(arrived, done)
-            return done
+        taken = await self._recorder.take(signal, step) if signal in self.job.inbox else None
+        if taken is not None:
+            return taken
         if step.due is not None and step.due <= self._store.now():
-            done = replace(step, status="completed", value="{}")
+            done = replace(step, status="completed", value=TIMED_OUT)
             await self._recorder.record(done)
             return done
         await self._wait(step, Waiting(reason="signal", until=step.due, signals=(signal,)))
         return step
 
-    async def _arrived(self, name: str) -> Signal | None:
-        signals = await self._store.signals(self.job.id)
-        return next((signal for signal in signals if signal.name == name and not signal.taken), None)
-
     async def _begun(self, name: str, time: float | None) -> Step:
+        if _frame.get() is not None:
+            raise HandlerError(f"{name}: a step cannot wait, for it holds its worker; wait in the handler itself")
         frame = self._enter(name, "-")
         step = self._replay.known(frame)
         if step is None:
@@ -307,6 +314,8 @@ class Context:
 
     def replayed(self) -> None:
         """The handler has returned: what it did not write again is taken back."""
+        for name in self._replay.called_otherwise():
+            self.log(f"step {name!r} was called with other arguments than before, so it ran again", "warning")
         self._replay.over()
 
     @property
@@ -324,6 +333,12 @@ class Context:
         until = min((waiting.until for waiting in waits if waiting.until is not None), default=None)
         names = tuple(name for waiting in waits for name in waiting.signals)
         return Waiting(reason="signal" if names else "sleep", until=until, signals=names), None
+
+    def _duration(self, duration: str | float | timedelta) -> float:
+        time = seconds(duration)
+        if time > self._limits.delay:
+            raise ValueError(f"{duration!r} is longer than {self._limits.delay / 86400:g} days")
+        return time
 
     def _require_open(self, name: str) -> None:
         if self._recorder.closed or self._recorder.lost is not None:
@@ -358,10 +373,3 @@ class _Busy:
         context._running -= 1
         context._quiet_since = context._store.now()
         context._stir()
-
-
-async def _call(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__ if callable(fn) else None):
-        return await fn(*args, **kwargs)
-    value = await asyncio.to_thread(fn, *args, **kwargs)
-    return await value if inspect.isawaitable(value) else value

@@ -23,11 +23,13 @@
 `code` is the word a program reads, on the wire and in logs; the message is for people.
 """
 
+import json
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, get_args
 
 from outlast.job import EndCode
+from outlast.policy import seconds
 
 
 class OutlastError(Exception):
@@ -130,7 +132,7 @@ class Retry(HandlerError):
     Parameters
     ----------
     message: why, shown as the job's last error.
-    after: seconds or a timedelta until the next try; None leaves it to the handler's backoff.
+    after: until the next try, as seconds, a timedelta or text such as `90s`; None: the handler's backoff.
     code: one of the closed list of end codes, used if no try is left.
     """
 
@@ -138,11 +140,11 @@ class Retry(HandlerError):
         self,
         message: str = "the handler asked to try again",
         *,
-        after: float | timedelta | None = None,
+        after: str | float | timedelta | None = None,
         code: EndCode = "handler_error",
     ) -> None:
         super().__init__(message)
-        self.after = after.total_seconds() if isinstance(after, timedelta) else after
+        self.after = None if after is None else seconds(after)
         self.code = _end_code(code)
 
 
@@ -168,7 +170,8 @@ class Fail(HandlerError):
         super().__init__(message)
         self.code = _end_code(code)
         self.advice = advice
-        self.details = details
+        # Here, where the traceback still leads to the line that raises it.
+        self.details = None if details is None else dict(json.loads(json.dumps(details, allow_nan=False)))
 
 
 class SignalTimeout(HandlerError, TimeoutError):
@@ -185,7 +188,7 @@ class NotJson(HandlerError, TypeError):
     code = "result_not_json"
 
     def __init__(self, what: str, path: str, found: str, advice: str) -> None:
-        super().__init__(f"{what} holds {found} at {path}, which JSON cannot; {advice}")
+        super().__init__(f"{what} holds {found} at {path}, which JSON cannot hold; {advice}")
         self.path = path
 
 

@@ -129,6 +129,7 @@ async def follow(
             if page and page[-1].is_end:
                 return
             if len(page) < PAGE:
-                if stopping.is_set() or (await store.get([job_id]))[0] is None:
+                job = (await store.get([job_id]))[0]
+                if stopping.is_set() or job is None or (job.ended and job.seq <= after):
                     return
                 await grown.wait()

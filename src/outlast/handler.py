@@ -1,15 +1,16 @@
 """A user's function as a handler: its name, its settings, the models of its payload and result."""
 
 import inspect
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast
 
 from outlast import codec
 from outlast.context import Context
-from outlast.errors import ConfigurationError, InvalidRequest
-from outlast.job import Job, Priority
+from outlast.errors import ConfigurationError, InvalidRequest, NotJson
+from outlast.job import RANK, Job, Priority
 from outlast.policy import Limits, seconds
 
 if TYPE_CHECKING:
@@ -105,7 +106,8 @@ class Handler(Generic[P, T]):
         return await self._submit({}, *args, **kwargs)
 
     def options(self, **options: Unpack[Options]) -> Bound[P, T]:
-        """How the submits that follow differ from the handler's settings: see `Options`."""
+        """How the submits that follow differ from the handler's settings: see `Options`. TypeError for any other."""
+        require_known(options, Options.__annotations__, "option")
         return Bound(self, options)
 
     async def _submit(self, options: Options, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
@@ -123,7 +125,12 @@ class Handler(Generic[P, T]):
             model = self._model.model_validate(dict(payload))
         except ValidationError as error:
             raise _refused(self.name, error) from None
-        return codec.Codec(Any, f"the payload of {self.name}").encode(model.model_dump(mode="json", by_alias=True))
+        try:
+            return codec.Codec(Any, f"the payload of {self.name}", codec.USE_JSON).encode(
+                model.model_dump(mode="json", by_alias=True)
+            )
+        except NotJson as error:
+            raise InvalidRequest(str(error), errors=[{"pointer": "/payload", "detail": str(error)}]) from None
 
     def check(self, payload_json: str) -> None:
         """Raise InvalidRequest, naming each wrong field, if JSON text from outside is not a payload of this handler."""
@@ -155,10 +162,13 @@ class Handler(Generic[P, T]):
 
 def _payload_signature(fn: Callable[..., Any], name: str) -> inspect.Signature:
     if not inspect.iscoroutinefunction(fn):
-        raise ConfigurationError(f"handler {name!r} is not an `async def` function")
+        raise ConfigurationError(
+            f"handler {name!r} is not an `async def` function; blocking work belongs in a `def` step"
+        )
     parameters = list(inspect.signature(fn).parameters.values())
-    if not parameters:
-        raise ConfigurationError(f"handler {name!r} takes no Context; make it the first parameter")
+    first = codec.hints(fn, f"handler {name!r}").get(parameters[0].name, Context) if parameters else None
+    if first is not Context:
+        raise ConfigurationError(f"handler {name!r} takes no Context; make `ctx: Context` its first parameter")
     for parameter in parameters[1:]:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigurationError(f"handler {name!r}: a payload has named fields, and {parameter} is none")
@@ -201,8 +211,19 @@ def _escaped(part: object) -> str:
     return str(part)[:64].replace("~", "~0").replace("/", "~1")
 
 
+def require_known(given: Iterable[str], known: Iterable[str], what: str) -> None:
+    """Raise TypeError for a keyword that means nothing, naming the one that may be meant."""
+    known = list(known)
+    for name in given:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            meant = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+            raise TypeError(f"there is no {what} {name!r}; {meant}")
+
+
 def settings_of(fn: Callable[..., Any], asked: Mapping[str, Any], limits: Limits) -> Settings:
     """The arguments of `@app.handler(...)` as settings. Raises ConfigurationError for what cannot be meant."""
+    require_known(asked, SETTINGS, "setting")
     name = str(asked.get("name") or getattr(fn, "__name__", ""))
     if not 1 <= len(name) <= limits.name or not all(c.isascii() and (c.isalnum() or c in "._:-") for c in name):
         raise ConfigurationError(f"handler name {name!r}: letters, digits and ._:- only, at most {limits.name}")
@@ -212,12 +233,17 @@ def settings_of(fn: Callable[..., Any], asked: Mapping[str, Any], limits: Limits
     retries = asked.get("retries", 3)
     if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= limits.max_retries:
         raise ConfigurationError(f"handler {name!r}: retries is a whole number from 0 to {limits.max_retries}")
+    priority, steps = asked.get("priority", "normal"), asked.get("steps", ())
+    if priority not in RANK:
+        raise ConfigurationError(f"handler {name!r}: priority is one of {', '.join(RANK)}")
+    if isinstance(steps, str):
+        raise ConfigurationError(f"handler {name!r}: steps is a list of names, not one text")
     return Settings(
         name=name,
         retries=retries,
         backoff=(seconds(first), seconds(longest)),
-        priority=asked.get("priority", "normal"),
-        steps=tuple(asked.get("steps", ())),
+        priority=priority,
+        steps=tuple(steps),
         max_payload=_size(asked.get("max_payload")),
         **times,  # type: ignore[arg-type]  # only `keep` may not be None, and its annotation says so
     )
@@ -232,5 +258,6 @@ def _size(size: int | str | None) -> int | None:
     return int(number) * SIZES[unit]
 
 
+SETTINGS = ("name", "timeout", "retries", "backoff", "priority", "deadline", "keep", "steps", "max_payload")
 _TIMES = ("timeout", "deadline", "keep")
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20}

@@ -261,6 +261,7 @@ class Job(Generic[T]):
             "tags": list(self.tags),
             "metadata": dict(self.metadata),
             "waiting": _waiting(self.waiting),
+            "cancelReason": self.cancel_reason,
             **self._wire_times(),
             "output": {"offset": self.offsets.get("text", 0), "complete": self.ended},
             "result": None if self.result_json is None else json.loads(self.result_json),

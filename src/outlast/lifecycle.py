@@ -12,7 +12,7 @@ and the same function is asked again.
 A wish to cancel turns every later move but `complete` into `cancelled`.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -68,8 +68,23 @@ MOVES: Mapping[str, Move] = {
 # -- in -------------------------------------------------------------------------------------------------------------
 
 
-def submit(job: Job[Any], now: float, *, run_at: float | None = None, steps: Sequence[Step] = ()) -> NewJob:
-    """The job as it begins: claimable at once, or from `run_at` on."""
+def submit(
+    job: Job[Any],
+    now: float,
+    *,
+    run_at: float | None = None,
+    steps: Sequence[Step] = (),
+    texts: Sequence[tuple[str, int | None, str]] = (),
+    text_limit: int = 4096,
+) -> NewJob:
+    """The job as it begins: claimable at once, or from `run_at` on.
+
+    Parameters
+    ----------
+    steps: inherited from the job that this one does again; its log begins with them.
+    texts: what they wrote, as (channel, step, text).
+    text_limit: characters of one output event.
+    """
     later = run_at is not None and run_at > now
     born = replace(
         job,
@@ -78,9 +93,34 @@ def submit(job: Job[Any], now: float, *, run_at: float | None = None, steps: Seq
         queued_at=now,
         updated_at=now,
         next_at=_soonest(run_at if later else None, job.deadline),
+        offsets=_lengths(texts),
     )
     created = Event(type="job.created", time=now, attempt=0, data={"status": QUEUED.value})
-    return NewJob(job=born, events=(created,), steps=tuple(steps), place=None if later else "back")
+    log = (created, *_texts(texts, now, text_limit), *(_inherited(step, now) for step in steps))
+    return NewJob(job=born, events=log, steps=tuple(steps), place=None if later else "back")
+
+
+def _lengths(texts: Sequence[tuple[str, int | None, str]]) -> Mapping[str, int]:
+    lengths: dict[str, int] = {}
+    for channel, _, text in texts:
+        lengths[channel] = lengths.get(channel, 0) + len(text)
+    return lengths
+
+
+def _texts(texts: Sequence[tuple[str, int | None, str]], now: float, limit: int) -> Iterator[Event]:
+    offsets: dict[str, int] = {}
+    for channel, step, text in texts:
+        for start in range(0, len(text), limit):
+            piece = text[start : start + limit]
+            offset = offsets.get(channel, 0)
+            data = {"channel": channel, "offset": offset, "text": piece, "step": step}
+            offsets[channel] = offset + len(piece)
+            yield Event(type="job.output.delta", time=now, attempt=0, data=data)
+
+
+def _inherited(step: Step, now: float) -> Event:
+    data = {"name": step.name, "index": step.index, "status": "completed", "durationMs": step.duration_ms}
+    return Event(type="job.step", time=now, attempt=0, data=data)
 
 
 def copy_for_retry(job: Job[Any], new_id: str, now: float, *, force: bool = False) -> Job[Any]:

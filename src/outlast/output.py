@@ -39,37 +39,73 @@ def segments(events: Iterable[Event]) -> list[Segment]:
 
 
 def taken_back(
-    events: Sequence[Event], recorded: Collection[int], swallowed: Mapping[str, int]
+    events: Sequence[Event], recorded: Collection[int], swallowed: Mapping[str, str]
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """What a replay will write again must go: the deltas and resets that remove it, and the texts that remain.
+    """What makes the log's text that of a replay so far: the resets and deltas to send, and the texts after them.
 
     Kept are the pieces of recorded steps (and of steps within them), and of what the handler itself wrote, as much as
-    the silent replay has written again and swallowed; all else is yet to be written again. Where something kept lies
-    behind something that goes, it is sent again.
+    the silent replay has written again to the letter; all else goes. Where something kept lies behind something that
+    goes, it is sent again; what the replay has written beyond what is kept is sent at the end.
 
     Parameters
     ----------
     recorded: indexes of the steps whose results are remembered.
-    swallowed: by channel, how many characters the replay did not send.
+    swallowed: by channel, what the handler wrote while it was silent.
     """
     parents = {e.data["index"]: e.data.get("parent") for e in events if e.type == "job.step"}
     pieces = segments(events)
     entries: list[Mapping[str, Any]] = []
     texts: dict[str, str] = {}
-    for channel in dict.fromkeys(piece.channel for piece in pieces):
-        own = _split([piece for piece in pieces if piece.channel == channel], swallowed.get(channel, 0))
-        kept = [(piece, before if piece.step is None else _recorded(piece, recorded, parents)) for piece, before in own]
+    for channel in dict.fromkeys([piece.channel for piece in pieces] + list(swallowed)):
+        own = [piece for piece in pieces if piece.channel == channel]
+        said = swallowed.get(channel, "")
+        agreed = _agreement("".join(piece.text for piece in own if piece.step is None), said)
+        kept = [
+            (piece, before if piece.step is None else _recorded(piece, recorded, parents))
+            for piece, before in _split(own, agreed)
+        ]
         entries += _entries(channel, kept)
         texts[channel] = "".join(piece.text for piece, stays in kept if stays)
+        if said[agreed:]:
+            entries.append({"channel": channel, "offset": len(texts[channel]), "text": said[agreed:], "step": None})
+            texts[channel] += said[agreed:]
     return entries, texts
 
 
-def _split(pieces: Sequence[Segment], swallowed: int) -> list[tuple[Segment, bool]]:
-    """Each piece, and whether it lies within the handler's own first `swallowed` characters."""
+def inherited(events: Sequence[Event], recorded: Collection[int]) -> list[tuple[str, int | None, str]]:
+    """(channel, step, text) of what a new job that inherits these steps begins with, in the order of the log.
+
+    The handler's own text up to the last of their records is among it: its replay writes that again.
+    """
+    last = max((e.seq for e in events if _completes(e, recorded)), default=0)
+    parents = {e.data["index"]: e.data.get("parent") for e in events if e.type == "job.step"}
+    texts: list[tuple[str, int | None, str]] = []
+    for piece in segments(events):
+        if piece.seq < last if piece.step is None else _recorded(piece, recorded, parents):
+            if texts and texts[-1][:2] == (piece.channel, piece.step):
+                texts[-1] = piece.channel, piece.step, texts[-1][2] + piece.text
+            else:
+                texts.append((piece.channel, piece.step, piece.text))
+    return texts
+
+
+def _completes(event: Event, indexes: Collection[int]) -> bool:
+    return event.type == "job.step" and event.data["status"] == "completed" and event.data["index"] in indexes
+
+
+def _agreement(text: str, other: str) -> int:
+    """How many characters both begin with."""
+    if text.startswith(other) or other.startswith(text):
+        return min(len(text), len(other))
+    return next(place for place, (one, two) in enumerate(zip(text, other, strict=False)) if one != two)
+
+
+def _split(pieces: Sequence[Segment], agreed: int) -> list[tuple[Segment, bool]]:
+    """Each piece, and whether it lies within the handler's own first `agreed` characters."""
     split: list[tuple[Segment, bool]] = []
     for piece in pieces:
-        own = 0 if piece.step is not None else min(len(piece.text), swallowed)
-        swallowed -= own
+        own = 0 if piece.step is not None else min(len(piece.text), agreed)
+        agreed -= own
         if own:
             split.append((replace(piece, text=piece.text[:own]), True))
         if own < len(piece.text):

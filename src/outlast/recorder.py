@@ -8,16 +8,17 @@ A refused append means that the lease is lost: from then on nothing is sent any 
 
 import asyncio
 import hashlib
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from outlast import lifecycle, output
-from outlast.errors import ContextClosed, StoreError
+from outlast.errors import ContextClosed
 from outlast.job import Change, Event, Job, Signal, Step
 from outlast.policy import Limits
 from outlast.stores.base import Store
+
+T = TypeVar("T")
 
 INTERVAL = 0.05
 SLOW_INTERVAL = 0.5
@@ -47,7 +48,7 @@ class Recorder:
     ) -> None:
         self.job = job
         self.lease = job.lease
-        self.lost: Job[Any] | StoreError | None = None
+        self.lost: Job[Any] | Exception | None = None
         self.silent = False
         self.closed = False
         self._store = store
@@ -61,17 +62,18 @@ class Recorder:
         self._set: dict[str, Any] = {}
         self._steps: list[Step] = []
         self._size = 0
-        self._swallowed: Counter[str] = Counter()
+        self._swallowed: dict[str, str] = {}
+        self._silent_progress: tuple[float, str | None] | None = None
         self._take_back_but: frozenset[int] | None = None
         self._hashes: dict[str, Any] = {}
-        self._written = 0
+        self._written = sum(job.offsets.values())
 
     # -- what the Context calls; none of these waits ----------------------------------------------------------------
 
     def write(self, text: str, channel: str, step: int | None) -> None:
         """Output text for a channel."""
         if self.silent:
-            self._swallowed[channel] += len(text)
+            self._swallowed[channel] = self._swallowed.get(channel, "") + text
             return
         if not self._within_output(text):
             return
@@ -83,6 +85,7 @@ class Recorder:
     def progress(self, percent: float, message: str | None) -> None:
         """Only the newest progress is sent; within an attempt it never goes back."""
         if self.silent:
+            self._silent_progress = percent, message
             return
         known = self._set.get("progress", self.job.progress)
         self._set["progress"] = percent if known is None else max(percent, known)
@@ -95,7 +98,9 @@ class Recorder:
             self._add("job.log", {"level": level, "message": message})
 
     def usage(self, spent: Mapping[str, float]) -> None:
-        """Add what was really spent."""
+        """Add what was really spent; while silent the handler only says again what it said before."""
+        if self.silent:
+            return
         known = dict(self._set.get("usage", self.job.usage))
         for name, amount in spent.items():
             known[name] = known.get(name, 0) + amount
@@ -118,9 +123,11 @@ class Recorder:
     def loud(self, recorded: Iterable[int]) -> None:
         """The replay is over: what it will write again is taken back before anything else is sent."""
         self.silent = False
-        if self.job.offsets:
+        if self.job.offsets or self._swallowed:
             self._take_back_but = frozenset(recorded)
             self._grow(FLUSH_AT)
+        if self._silent_progress is not None and self._silent_progress[0] != self.job.progress:
+            self.progress(*self._silent_progress)
 
     # -- what waits until it is committed ---------------------------------------------------------------------------
 
@@ -134,20 +141,31 @@ class Recorder:
         self._add("job.step", _step_data(step, parent))
         await self.flush()
 
-    async def take(self, signal: Signal, step: Step) -> None:
-        """The signal leaves the inbox as the result of the step that waited for it, in one change."""
+    async def take(self, name: str, step: Step) -> Step | None:
+        """The oldest signal of this name leaves the inbox as the result of the step that waited for it, in one change.
+
+        Result: the step as it is recorded; None if no such signal lies there.
+        """
         await self.flush()
-        event = self._event("job.step", _step_data(step, None))
         async with self._sending:
             while True:
                 self._require_open()
-                change = lifecycle.append(self.job, events=(event,), steps=(step,), consumed=(signal,))
+                signal = await self._oldest(name)
+                if signal is None:
+                    return None
+                done = replace(step, status="completed", value=f'{{"value":{signal.value}}}')
+                event = self._event("job.step", _step_data(done, None))
+                change = lifecycle.append(self.job, events=(event,), steps=(done,), consumed=(signal,))
                 if await self._send(change):
-                    return
+                    return done
+
+    async def _oldest(self, name: str) -> Signal | None:
+        signals = await self._reading(self._store.signals(self.job.id))
+        return next((signal for signal in signals if signal.name == name and not signal.taken), None)
 
     async def room(self) -> None:
         """Wait while much is unsent, so that a fast writer cannot outrun its store."""
-        while self._size > WAIT_AT:
+        if self._size > WAIT_AT:
             await self.flush()
 
     async def flush(self) -> None:
@@ -157,8 +175,7 @@ class Recorder:
             await self._take_back()
             if self._entries or self._set or self._steps:
                 set, events, steps = self._drained()
-                change = lifecycle.append(self.job, set=set, events=events, steps=steps)
-                await self._send(change)
+                await self._send(self._laid(set, events, steps))
 
     async def finish(self, decide: Callable[[Job[Any]], Change], *, completed: bool = False) -> Change | None:
         """End the slice by the move that `decide` finds, together with what is pending; None if the lease is lost."""
@@ -167,8 +184,9 @@ class Recorder:
                 self._require_open()
                 await self._take_back()
                 set, events, steps = self._drained()
+                self.job = replace(self.job, **set)
                 if completed:
-                    events = (*events, *self._done_events(set.get("offsets", self.job.offsets)))
+                    events = (*events, *self._done_events())
                 while True:
                     change = decide(self.job)
                     change = replace(change, set={**set, **change.set}, events=(*events, *change.events), steps=steps)
@@ -192,7 +210,7 @@ class Recorder:
                 cancel_reason=job.cancel_reason,
             )
 
-    def lose(self, reason: Job[Any] | StoreError) -> None:
+    def lose(self, reason: Job[Any] | Exception) -> None:
         """The lease is another's, or nobody can say: nothing is sent any more."""
         self.lost = reason
         self._stir()
@@ -263,20 +281,20 @@ class Recorder:
     async def _take_back(self) -> None:
         if self._take_back_but is None:
             return
-        entries, texts = output.taken_back(await self._log(), self._take_back_but, self._swallowed)
+        log = await self._log()
+        entries, texts = output.taken_back(log, self._take_back_but, self._swallowed)
         self._take_back_but = None
         self._hashes = {channel: hashlib.sha256(text.encode()) for channel, text in texts.items()}
         # They stand before what is pending already, so they must not be younger.
         time = self._entries[0].time if self._entries else self._store.now()
         resets = [replace(self._event(_output_type(entry), entry), time=time) for entry in entries]
-        offsets = {channel: len(text) for channel, text in texts.items()}
-        change = lifecycle.append(self.job, set={"offsets": {**self.job.offsets, **offsets}}, events=resets)
+        offsets = {**self.job.offsets, **{channel: len(text) for channel, text in texts.items()}}
         if entries:
-            await self._send(change)
+            await self._send(self._laid({"offsets": offsets}, resets))
 
     async def _log(self) -> list[Event]:
         events: list[Event] = []
-        while page := await self._store.events(self.job.id, after=len(events), limit=PAGE):
+        while page := await self._reading(self._store.events(self.job.id, after=len(events), limit=PAGE)):
             events += page
         return events
 
@@ -301,10 +319,15 @@ class Recorder:
         self._hashes.setdefault(channel, hashlib.sha256()).update(text.encode("utf-8", "surrogatepass"))
         return placed
 
-    def _done_events(self, offsets: Mapping[str, int]) -> list[Event]:
+    def _laid(self, set: Mapping[str, Any], events: Iterable[Event] = (), steps: Iterable[Step] = ()) -> Change:
+        """An append, and the job as it will be: whoever cancels the call that sends it does not stop the append."""
+        self.job = replace(self.job, **set)
+        return lifecycle.append(self.job, set=set, events=events, steps=steps)
+
+    def _done_events(self) -> list[Event]:
         facts = [
             {"channel": channel, "length": length, "sha256": self._hashes[channel].hexdigest()}
-            for channel, length in offsets.items()
+            for channel, length in self.job.offsets.items()
         ]
         return [self._event("job.output.done", fact) for fact in facts]
 
@@ -312,14 +335,24 @@ class Recorder:
         if self.closed or self.lost is not None:
             raise ContextClosed("the slice is over; nothing is recorded any more")
 
+    async def _reading(self, reading: Awaitable[T]) -> T:
+        try:
+            return await reading
+        except Exception as error:
+            raise self._broken(error) from error
+
+    def _broken(self, error: Exception) -> ContextClosed:
+        # What was drained may be lost, so nothing may follow it: the attempt ends, and its lease runs out.
+        self.lose(error)
+        return ContextClosed("the store failed; the job goes on once its lease is out")
+
     async def _send(self, change: Change) -> bool:
         """True once it is written; False if it is to be decided again with the job as it now is."""
         self._require_open()
         try:
             now_is = await self._apply(change)
-        except StoreError as error:
-            self.lose(error)
-            raise ContextClosed("the store failed; the job goes on once its lease is out") from error
+        except Exception as error:
+            raise self._broken(error) from error
         if now_is is None:
             self.job, _ = change.applied(self.job)
             return True

@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
-from outlast.errors import StoreError
 from outlast.stores.base import Head, Lease, Store
 
 MARGIN = 5 / 30
@@ -31,13 +31,15 @@ class Renewer:
     Parameters
     ----------
     ttl: seconds a renewal is good for.
-    beat: called on the renewer's loop with each renewal, for the worker's sign of life.
+    beat: called on the worker's loop with each renewal, for its sign of life.
+    failed: called there with the error of a renewal that did not get through.
     """
 
-    def __init__(self, store: Store, ttl: float, beat: Callable[[], None]) -> None:
+    def __init__(self, store: Store, ttl: float, beat: Callable[[], None], failed: Callable[[Exception], None]) -> None:
         self._store = store
         self._ttl = ttl
         self._beat = beat
+        self._failed = failed
         self._held: dict[str, Held] = {}
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
@@ -48,7 +50,8 @@ class Renewer:
 
     async def stop(self) -> None:
         self._stop.set()
-        await asyncio.to_thread(self._thread.join)
+        while self._thread.is_alive():
+            await asyncio.sleep(0.001)
 
     def hold(
         self,
@@ -71,12 +74,16 @@ class Renewer:
         asyncio.run(self._renew_for_ever())
 
     async def _renew_for_ever(self) -> None:
-        while not await asyncio.to_thread(self._stop.wait, self._ttl / 3):
+        pause = self._ttl / 3
+        while not await asyncio.to_thread(self._stop.wait, pause):
             self._on_worker_loop(self._beat)
             try:
                 await self._renew()
-            except StoreError:
-                pass
+                pause = self._ttl / 3
+            except Exception as error:
+                pause = self._ttl / 15
+                # Whatever it is, a renewer that gave up would lose every lease; what is late stops itself below.
+                self._on_worker_loop(partial(self._failed, error))
             self._give_up()
 
     async def _renew(self) -> None:

@@ -26,6 +26,13 @@ class Frame:
     parent: "Frame | None" = None
 
 
+WAITED = ":-"
+"""Stands in the key of a wait where the digest of a call's arguments would."""
+
+TIMED_OUT = "{}"
+"""The recorded outcome of a wait that gave up."""
+
+
 class Replay:
     """The steps of a job, as one slice comes past them.
 
@@ -43,6 +50,7 @@ class Replay:
         self._recorded = {step.index for step in steps if step.status == "completed"}
         self._unpassed = {step.key for step in steps if step.status == "completed"}
         self._next_index = max((step.index for step in steps), default=-1) + 1
+        self._missed: set[str] = set()
         self._calls: Counter[str] = Counter()
         recorder.silent = bool(self._unpassed)
         if not recorder.silent:
@@ -61,24 +69,18 @@ class Replay:
         """What is recorded of the call: its result, or that it waits. A miss ends the silence."""
         step = self._known.get(frame.key)
         if step is not None and step.status == "completed":
-            self._unpassed.discard(frame.key)
+            # With the steps within it, which will not be called again.
+            self._unpassed = {key for key in self._unpassed if not f"{key}/".startswith(f"{frame.key}/")}
             if not self._unpassed:
                 self.over()
             return step
+        self._missed.add(_call(frame.key))
         self.over()
         return step
 
-    def called_otherwise(self, frame: Frame) -> bool:
-        """True if a step of this name is remembered, not yet returned, and of other arguments."""
-        if self._known.get(frame.key) is not None:
-            return False
-        name = frame.key.rsplit(":", 1)[0]
-        return any(key.rsplit(":", 1)[0] == name for key in self._unpassed)
-
-    def record(self, step: Step) -> None:
-        """The step is committed."""
-        self._known[step.key] = step
-        self._recorded.add(step.index)
+    def called_otherwise(self) -> list[str]:
+        """Names of steps that are remembered, and were called this time, but with other arguments."""
+        return sorted({_name(key) for key in self._unpassed if _call(key) in self._missed})
 
     def over(self) -> None:
         """From here on the handler writes what it has not written before."""
@@ -90,6 +92,20 @@ class Replay:
             raise LimitExceeded(f"a job has at most {self._most} steps")
         self._next_index += 1
         return self._next_index - 1
+
+
+def _call(key: str) -> str:
+    """The key without the arguments and the occurrence: the parent and the name."""
+    return key.rsplit(":", 1)[0]
+
+
+def _name(key: str) -> str:
+    return _call(key).rsplit("/", 1)[-1]
+
+
+def timed_out(step: Step) -> bool:
+    """True for a wait that gave up, which a new job should not inherit."""
+    return step.key.endswith(WAITED, 0, step.key.rfind("#")) and step.value == TIMED_OUT
 
 
 def digest_of(name: str, arguments: Any, unseen: type) -> str:

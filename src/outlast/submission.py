@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from outlast.codec import Codec
+from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, NotJson
 from outlast.handler import Duration, Handler, Options
 from outlast.job import RANK, Job, NewJob
@@ -109,7 +109,7 @@ def _metadata(value: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         _refuse("/metadata", "metadata is a JSON object")
     try:
-        text = Codec(Any, "metadata").encode(dict(value))
+        text = Codec(Any, "metadata", USE_JSON).encode(dict(value))
     except NotJson as error:
         _refuse("/metadata", str(error))
     if len(text.encode()) > limits.metadata:

@@ -3,15 +3,16 @@
 import json
 import secrets
 from abc import ABC, abstractmethod
+from asyncio import AbstractEventLoop
 from asyncio import Event as Flag
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from outlast import lifecycle, output, policy, presence
 from outlast.attempt import Runtime
-from outlast.codec import Codec
+from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
 from outlast.follow import follow
 from outlast.handler import Duration, Handler
@@ -19,6 +20,7 @@ from outlast.job import Change, Event, Job, Signal, Status, Step
 from outlast.notation import clean, job_id
 from outlast.policy import Limits, seconds
 from outlast.presence import WorkerInfo
+from outlast.replay import timed_out
 from outlast.stores.base import ANY, Owner, Query, Store
 from outlast.sweep import Sweeper
 
@@ -38,6 +40,7 @@ class Opened:
     runtime: Runtime
     sweeper: Sweeper
     stopping: Flag
+    loop: AbstractEventLoop
 
 
 class Verbs(ABC):
@@ -48,6 +51,11 @@ class Verbs(ABC):
         self.handlers: dict[str, Handler[Any, Any]] = {}
         self._durations: dict[str, tuple[float, Sequence[float]]] = {}
 
+    @property
+    @abstractmethod
+    def stopping(self) -> bool:
+        """True once the app lets go."""
+
     @abstractmethod
     async def _open(self) -> Opened:
         """Connect, if that has not been done."""
@@ -57,13 +65,13 @@ class Verbs(ABC):
 
     # -- ask --------------------------------------------------------------------------------------------------------
 
-    async def get(self, id: str, *, owner: Owner = ANY, payload: bool = False) -> Job[Any]:
+    async def get(self, job: Job[Any] | str, *, owner: Owner = ANY, payload: bool = False) -> Job[Any]:
         """The job as it now is, with its result decoded. Raises JobNotFound."""
         runtime = await self._runtime()
-        job = await runtime.one.get(id, owner=owner, payload=payload)
-        if job is None:
-            raise JobNotFound(id)
-        return self._decoded(job)
+        found = await runtime.one.get(id_of(job), owner=owner, payload=payload)
+        if found is None:
+            raise JobNotFound(id_of(job))
+        return self._decoded(found)
 
     async def find(self, query: Query) -> list[Job[Any]]:
         """A page of jobs, without payloads and results."""
@@ -81,12 +89,16 @@ class Verbs(ABC):
         """A page of the job's log."""
         return await (await self._runtime()).store.events(id, after=after, limit=limit)
 
+    async def log(self, id: str) -> list[Event]:
+        """The job's whole log so far."""
+        events: list[Event] = []
+        while page := await self.events(id, after=len(events), limit=1000):
+            events += page
+        return events
+
     async def output(self, id: str, *, channel: str = "text") -> str:
         """All text of a channel so far."""
-        events: list[Event] = []
-        while page := await self.events(id, after=events[-1].seq if events else 0, limit=1000):
-            events += page
-        return output.text(events, channel)
+        return output.text(await self.log(id), channel)
 
     async def workers(self) -> list[WorkerInfo]:
         """The workers that gave a sign of life within the last minute."""
@@ -121,10 +133,10 @@ class Verbs(ABC):
 
         Raises WaitTimeout if it is still live after `timeout`, JobNotFound.
         """
-        id = job if isinstance(job, str) else job.id
-        ended = await self._await(id, lambda job: job.ended, timeout, owner)
+        ended = await self._await(id_of(job), lambda job: job.ended, timeout, owner)
         if not ended.ended:
-            raise WaitTimeout(f"{id} is still {ended.status} after {timeout} s; it goes on, wait again or follow it")
+            why = "as the app closes" if timeout is None else f"after {timeout} s"
+            raise WaitTimeout(f"{ended.id} is still {ended.status} {why}; it goes on, wait again or follow it")
         return ended
 
     async def changed_since(self, id: str, version: int, timeout: Duration, *, owner: Owner = ANY) -> Job[Any]:
@@ -142,28 +154,33 @@ class Verbs(ABC):
                 job = await self.get(id, owner=owner)
                 if enough(job) or opened.stopping.is_set():
                     return job
-                if not await opened.store.clock.wait(grown, until):
+                # Once the app is closed, to ask again would connect it again.
+                if not await opened.store.clock.wait(grown, until) or opened.stopping.is_set():
                     return job
 
-    async def follow(self, id: str, after: int = 0, *, owner: Owner = ANY) -> AsyncGenerator[Event, None]:
+    async def follow(self, job: Job[Any] | str, after: int = 0, *, owner: Owner = ANY) -> AsyncGenerator[Event, None]:
         """The job's events from number `after` + 1 on, as they come, to the last one. Raises JobNotFound."""
         opened = await self._open()
-        await self.get(id, owner=owner)
-        async with aclosing(follow(opened.runtime.hub, opened.store, id, after, opened.stopping)) as events:
+        found = await self.get(job, owner=owner)
+        async with aclosing(follow(opened.runtime.hub, opened.store, found.id, after, opened.stopping)) as events:
             async for event in events:
                 yield event
 
     # -- wishes -----------------------------------------------------------------------------------------------------
 
     async def cancel(
-        self, id: str, *, owner: Owner = ANY, by: str | None = None, reason: str | None = None
+        self, job: Job[Any] | str, *, owner: Owner = ANY, by: str | None = None, reason: str | None = None
     ) -> Job[Any]:
         """Ask for the job's end; an ended job is answered unchanged. Raises JobNotFound."""
         why = None if reason is None else clean(reason, 1024)
-        return await self._wish(id, owner, lambda job, now: lifecycle.cancel(job, now, by=by, reason=why))
+
+        async def decide(job: Job[Any], now: float) -> Change | None:
+            return lifecycle.cancel(job, now, by=by, reason=why)
+
+        return await self._wish(id_of(job), owner, decide)
 
     async def signal(
-        self, id: str, name: str, value: Any = None, *, owner: Owner = ANY, key: str | None = None
+        self, job: Job[Any] | str, name: str, value: Any = None, *, owner: Owner = ANY, key: str | None = None
     ) -> Job[Any]:
         """Leave a value in the job's inbox, whether or not it waits for it yet.
 
@@ -174,13 +191,20 @@ class Verbs(ABC):
             raise InvalidRequest(detail, errors=[{"pointer": "/name", "detail": detail}])
         left = Signal(name=name, value=_signal_value(value, self.limits), key=key)
         store = (await self._runtime()).store
-        known = [] if key is None else [one.key for one in await store.signals(id) if one.key is not None]
-        return await self._wish(id, owner, lambda job, now: lifecycle.signal(job, left, now, known=known))
 
-    async def _wish(self, id: str, owner: Owner, decide: Callable[[Job[Any], float], Change | None]) -> Job[Any]:
+        async def decide(job: Job[Any], now: float) -> Change | None:
+            # Anew in each round: what made the last one void may have been this very key.
+            known = [] if key is None else [one.key for one in await store.signals(job.id) if one.key is not None]
+            return lifecycle.signal(job, left, now, known=known)
+
+        return await self._wish(id_of(job), owner, decide)
+
+    async def _wish(
+        self, id: str, owner: Owner, decide: Callable[[Job[Any], float], Awaitable[Change | None]]
+    ) -> Job[Any]:
         runtime = await self._runtime()
         job = await self.get(id, owner=owner)
-        while change := decide(job, runtime.store.now()):
+        while change := await decide(job, runtime.store.now()):
             refused = await runtime.one.apply(change)
             if refused is None:
                 runtime.hub.turned(id)
@@ -188,8 +212,10 @@ class Verbs(ABC):
             job = refused
         return self._decoded(job)
 
-    async def retry(self, id: str, *, owner: Owner = ANY, from_start: bool = False, force: bool = False) -> Job[Any]:
-        """A new job that does again what a failed or cancelled one was to do, with its finished steps.
+    async def retry(
+        self, job: Job[Any] | str, *, owner: Owner = ANY, from_start: bool = False, force: bool = False
+    ) -> Job[Any]:
+        """A new job that does again what a failed or cancelled one was to do, with its finished steps and their text.
 
         Parameters
         ----------
@@ -199,20 +225,24 @@ class Verbs(ABC):
         Raises JobNotFound; JobConflict if the job is live, or completed without `force`.
         """
         runtime = await self._runtime()
-        job = await self.get(id, owner=owner, payload=True)
+        old = await self.get(id_of(job), owner=owner, payload=True)
         now = runtime.store.now()
-        again = lifecycle.copy_for_retry(job, new_id(now), now, force=force)
-        steps = [] if from_start else await runtime.store.steps(id)
-        finished = tuple(step for step in steps if step.status == "completed")
-        new: Job[Any] = await runtime.one.insert(lifecycle.submit(again, now, steps=finished))
-        return new
+        again = lifecycle.copy_for_retry(old, new_id(now), now, force=force)
+        if from_start:
+            return await runtime.one.insert(lifecycle.submit(again, now))
+        steps = [
+            step for step in await runtime.store.steps(old.id) if step.status == "completed" and not timed_out(step)
+        ]
+        texts = output.inherited(await self.log(old.id), [step.index for step in steps])
+        new = lifecycle.submit(again, now, steps=steps, texts=texts, text_limit=self.limits.event // 8)
+        return await runtime.one.insert(new)
 
-    async def delete(self, id: str, *, owner: Owner = ANY) -> None:
+    async def delete(self, job: Job[Any] | str, *, owner: Owner = ANY) -> None:
         """Remove an ended job with all that belongs to it. Raises JobNotFound; JobConflict while it is live."""
         store = (await self._runtime()).store
-        if not await store.purge([id], owner=owner):
-            job = await self.get(id, owner=owner)
-            raise JobConflict(f"the job is {job.status}; cancel it first", code="job_live", job_id=id)
+        if not await store.purge([id_of(job)], owner=owner):
+            live = await self.get(job, owner=owner)
+            raise JobConflict(f"the job is {live.status}; cancel it first", code="job_live", job_id=live.id)
 
     def _decoded(self, job: Job[Any]) -> Job[Any]:
         if job.result_json is None:
@@ -243,12 +273,16 @@ class Verbs(ABC):
 
 def _signal_value(value: Any, limits: Limits) -> str:
     try:
-        text = Codec(Any, "the signal's value").encode(value)
+        text = Codec(Any, "the signal's value", USE_JSON).encode(value)
     except NotJson as error:
         raise InvalidRequest(str(error)) from None
     if len(text.encode()) > limits.payload:
         raise InvalidRequest(f"the value is larger than {limits.payload} bytes", code="payload_too_large")
     return text
+
+
+def id_of(job: Job[Any] | str) -> str:
+    return job if isinstance(job, str) else job.id
 
 
 def new_id(now: float) -> str:

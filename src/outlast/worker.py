@@ -68,7 +68,7 @@ class Worker:
         self._started_at = self._store.now()
         self._lock.acquire()
         await self._show()
-        self._renewer = Renewer(self._store, self._ttl, self._beat)
+        self._renewer = Renewer(self._store, self._ttl, self._beat, self._failed)
         self._renewer.start()
         deaf = self._store.listen(self._hear)
         types = ", ".join(sorted(self._handlers)) or "no type"
@@ -94,7 +94,7 @@ class Worker:
                 await self._claim(renewer)
             except Exception as error:
                 # Whatever it is, a worker that gave up would leave its jobs hanging.
-                self._runtime.observe("worker.failed", worker=self.id, error=error)
+                self._failed(error)
                 await asyncio.sleep(uniform(0.5, 1.5))
                 continue
             if self._burst and not self._running:
@@ -150,7 +150,7 @@ class Worker:
         try:
             await presence.leave(self._store, self.id)
         except StoreError as error:
-            self._runtime.observe("worker.failed", worker=self.id, error=error)
+            self._failed(error)
         self._lock.release()
         self._runtime.observe("worker.stopped", worker=self.id)
 
@@ -175,4 +175,7 @@ class Worker:
         try:
             await presence.show(self._store, info)
         except StoreError as error:
-            self._runtime.observe("worker.failed", worker=self.id, error=error)
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self._runtime.observe("worker.failed", worker=self.id, error=error)

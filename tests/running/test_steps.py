@@ -103,7 +103,7 @@ async def test_other_arguments_are_another_call_and_the_log_says_so(app: Outlast
         job = await app.wait(await plan.submit(), 10)
     assert (job.result, ran) == (4, [1, 2])
     logs = [event.data["message"] for event in await app.events(job.id) if event.type == "job.log"]
-    assert logs == ["step 'double' is called with other arguments than before, so it runs again"]
+    assert logs == ["step 'double' was called with other arguments than before, so it ran again"]
 
 
 async def test_equal_calls_are_told_apart_by_their_order(app: Outlast) -> None:

@@ -117,9 +117,16 @@ class Lane:
     def _first(self) -> Call[Any] | None:
         while True:
             try:
-                return self._calls.get(timeout=None if self._work is None else self._work.idle())
+                return self._calls.get(timeout=self._pause())
             except Empty:
                 pass
+
+    def _pause(self) -> float | None:
+        try:
+            return None if self._work is None else self._work.idle()
+        except Exception:
+            # Looking is worth no thread: the next call meets the same error and has somebody to tell.
+            return WATCH_IDLE
 
 
 def _fail(calls: Sequence[Call[Any]], error: Exception) -> None:

@@ -1,0 +1,55 @@
+"""Calling a user's function: on the loop if it is `async def`, else in a thread of its own."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable
+from contextvars import copy_context
+from typing import Any
+
+from outlast.errors import Fail
+
+
+async def called(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """What the function returns. A `def` function sees the caller's context variables."""
+    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__):
+        return await fn(*args, **kwargs)
+    value = await in_thread(fn, args, kwargs)
+    return await value if inspect.isawaitable(value) else value
+
+
+async def in_thread(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """Run the function in a thread of its own, so that none waits for another's, and no exit waits for it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+    context = copy_context()
+
+    def settle(value: Any, error: BaseException | None) -> None:
+        if not future.done():
+            future.set_result(value) if error is None else future.set_exception(error)
+
+    def run() -> None:
+        value: Any = None
+        failure: BaseException | None = None
+        try:
+            value = context.run(fn, *args, **kwargs)
+        except StopIteration as error:  # no future takes it
+            failure = RuntimeError("the function raised StopIteration")
+            failure.__cause__ = error
+        except BaseException as error:
+            failure = error
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(settle, value, failure)
+
+    threading.Thread(target=run, name=f"outlast {getattr(fn, '__name__', 'step')}", daemon=True).start()
+    return await future
+
+
+def not_callable(name: str, thing: object) -> Fail:
+    """What to say of a step that is no function: mostly it was called too early."""
+    if inspect.iscoroutine(thing):
+        thing.close()
+        return Fail(
+            f"step {name!r} was given a coroutine; pass the function and its arguments: ctx.step(name, fn, *args)"
+        )
+    return Fail(f"step {name!r} was given {type(thing).__name__}, which is no function")

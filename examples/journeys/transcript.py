@@ -137,7 +137,7 @@ def _check(text: str) -> None:
         raise Fail("The transcript holds no text.", advice="Paste the words of an interview, or use the sample.")
     if len(words) < LEAST_WORDS:
         raise Fail(
-            f"The transcript is too short to find a journey in it: {len(words)} words.",
+            f"The transcript is too short to find a journey in it: {len(words)} word{'s' if len(words) > 1 else ''}.",
             advice=f"Paste at least {LEAST_WORDS} words of an interview; a few thousand work best.",
         )
     if len({word.lower() for word in words}) < LEAST_DIFFERENT_WORDS:

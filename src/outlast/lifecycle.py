@@ -12,7 +12,7 @@ and the same function is asked again.
 A wish to cancel turns every later move but `complete` into `cancelled`.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -74,16 +74,15 @@ def submit(
     *,
     run_at: float | None = None,
     steps: Sequence[Step] = (),
-    texts: Sequence[tuple[str, int | None, str]] = (),
-    text_limit: int = 4096,
+    log: Sequence[Event] = (),
+    offsets: Mapping[str, int] | None = None,
 ) -> NewJob:
     """The job as it begins: claimable at once, or from `run_at` on.
 
     Parameters
     ----------
-    steps: inherited from the job that this one does again; its log begins with them.
-    texts: what they wrote, as (channel, step, text).
-    text_limit: characters of one output event.
+    steps: inherited from the job that this one does again.
+    log: what its log begins with of theirs (`output.inherited`), and the `offsets` of the channels after it.
     """
     later = run_at is not None and run_at > now
     born = replace(
@@ -93,34 +92,10 @@ def submit(
         queued_at=now,
         updated_at=now,
         next_at=_soonest(run_at if later else None, job.deadline),
-        offsets=_lengths(texts),
+        offsets=offsets or {},
     )
     created = Event(type="job.created", time=now, attempt=0, data={"status": QUEUED.value})
-    log = (created, *_texts(texts, now, text_limit), *(_inherited(step, now) for step in steps))
-    return NewJob(job=born, events=log, steps=tuple(steps), place=None if later else "back")
-
-
-def _lengths(texts: Sequence[tuple[str, int | None, str]]) -> Mapping[str, int]:
-    lengths: dict[str, int] = {}
-    for channel, _, text in texts:
-        lengths[channel] = lengths.get(channel, 0) + len(text)
-    return lengths
-
-
-def _texts(texts: Sequence[tuple[str, int | None, str]], now: float, limit: int) -> Iterator[Event]:
-    offsets: dict[str, int] = {}
-    for channel, step, text in texts:
-        for start in range(0, len(text), limit):
-            piece = text[start : start + limit]
-            offset = offsets.get(channel, 0)
-            data = {"channel": channel, "offset": offset, "text": piece, "step": step}
-            offsets[channel] = offset + len(piece)
-            yield Event(type="job.output.delta", time=now, attempt=0, data=data)
-
-
-def _inherited(step: Step, now: float) -> Event:
-    data = {"name": step.name, "index": step.index, "status": "completed", "durationMs": step.duration_ms}
-    return Event(type="job.step", time=now, attempt=0, data=data)
+    return NewJob(job=born, events=(created, *log), steps=tuple(steps), place=None if later else "back")
 
 
 def copy_for_retry(job: Job[Any], new_id: str, now: float, *, force: bool = False) -> Job[Any]:

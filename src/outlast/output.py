@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from outlast.job import Event
+from outlast.job import Event, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,21 +72,44 @@ def taken_back(
     return entries, texts
 
 
-def inherited(events: Sequence[Event], recorded: Collection[int]) -> list[tuple[str, int | None, str]]:
-    """(channel, step, text) of what a new job that inherits these steps begins with, in the order of the log.
+def inherited(
+    events: Sequence[Event], steps: Sequence[Step], now: float, limit: int
+) -> tuple[list[Event], dict[str, int]]:
+    """What the log of a new job that inherits these steps begins with, and the offsets of its channels after it.
 
-    The handler's own text up to the last of their records is among it: its replay writes that again.
+    The steps' text is among it, and the handler's own up to the last of their records: its replay writes that again.
+
+    Parameters
+    ----------
+    events: the log of the job that is done again.
+    limit: characters of one output event.
     """
+    recorded = {step.index for step in steps}
     last = max((e.seq for e in events if _completes(e, recorded)), default=0)
     parents = {e.data["index"]: e.data.get("parent") for e in events if e.type == "job.step"}
-    texts: list[tuple[str, int | None, str]] = []
+    log: list[Event] = []
+    offsets: dict[str, int] = {}
     for piece in segments(events):
         if piece.seq < last if piece.step is None else _recorded(piece, recorded, parents):
-            if texts and texts[-1][:2] == (piece.channel, piece.step):
-                texts[-1] = piece.channel, piece.step, texts[-1][2] + piece.text
-            else:
-                texts.append((piece.channel, piece.step, piece.text))
-    return texts
+            _lay(log, piece, offsets, now, limit)
+    return log + [_done(step, now) for step in steps], offsets
+
+
+def _lay(log: list[Event], piece: Segment, offsets: dict[str, int], now: float, limit: int) -> None:
+    offset = offsets.get(piece.channel, 0)
+    offsets[piece.channel] = offset + len(piece.text)
+    data = {"channel": piece.channel, "offset": offset, "text": piece.text, "step": piece.step}
+    last = log[-1].data if log else {}
+    same = (last.get("channel"), last.get("step")) == (piece.channel, piece.step)
+    if log and same and len(last["text"]) + len(piece.text) <= limit:
+        data |= {"offset": last["offset"], "text": last["text"] + piece.text}
+        log.pop()
+    log.append(Event(type="job.output.delta", time=now, attempt=0, data=data))
+
+
+def _done(step: Step, now: float) -> Event:
+    data = {"name": step.name, "index": step.index, "status": "completed", "durationMs": step.duration_ms}
+    return Event(type="job.step", time=now, attempt=0, data=data)
 
 
 def _completes(event: Event, indexes: Collection[int]) -> bool:

@@ -233,8 +233,8 @@ class Verbs(ABC):
         steps = [
             step for step in await runtime.store.steps(old.id) if step.status == "completed" and not timed_out(step)
         ]
-        texts = output.inherited(await self.log(old.id), [step.index for step in steps])
-        new = lifecycle.submit(again, now, steps=steps, texts=texts, text_limit=self.limits.event // 8)
+        log, offsets = output.inherited(await self.log(old.id), steps, now, self.limits.event // 8)
+        new = lifecycle.submit(again, now, steps=steps, log=log, offsets=offsets)
         return await runtime.one.insert(new)
 
     async def delete(self, job: Job[Any] | str, *, owner: Owner = ANY) -> None:

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { JobClient } from "../../examples/journeys/page/job_client.js";
 import { JobFeed } from "../../examples/journeys/page/job_feed.js";
 import { mood, path } from "../../examples/journeys/page/journey_map.js";
-import { duration, failure, headline } from "../../examples/journeys/page/wording.js";
+import { duration, failure, headline, refusal, textIsAtFault } from "../../examples/journeys/page/wording.js";
 
 const START = Date.parse("2026-01-01T00:00:00.000Z");
 const at = (seconds) => new Date(START + seconds * 1000).toISOString();
@@ -62,6 +62,39 @@ test("a step that began and was cut off waits, and begins again in its place", (
   assert.deepEqual(statuses(), ["Reading completed", "Finding running", "Checking pending"]);
 });
 
+const INHERITED = [step(0, "Reading", "completed", { durationMs: 3 }), step(1, "Finding", "completed")];
+const PLANNED = step(2, "Checking", "pending");
+const listed = (feed) => feed.allSteps.map(({ name, status }) => `${name} ${status}`);
+
+test("steps that a retry inherits are taken from the job, whether or not its log tells of them too", () => {
+  for (const told of [[], INHERITED]) {
+    const feed = new JobFeed("job_2");
+    feed.know({ steps: [...INHERITED, PLANNED] });
+    assert.deepEqual(listed(feed), ["Reading completed", "Finding completed", "Checking pending"]);
+
+    [{ type: "job.created" }, STARTED, ...told, step(2, "Describing", "running")].forEach((event, n) =>
+      feed.apply({ seq: n + 1, time: at(n), attempt: 1, ...event }),
+    );
+
+    const done = ["Reading completed", "Finding completed"];
+    assert.deepEqual(listed(feed), [...done, "Describing running", "Checking pending"]);
+    assert.equal(feed.allSteps[0].durationMs, 3);
+    feed.apply({ seq: 9, ...step(2, "Describing", "completed") });
+    feed.apply({ seq: 10, ...step(3, "Checking", "running") });
+    assert.deepEqual(listed(feed), [...done, "Describing completed", "Checking running"]);
+  }
+});
+
+test("a log that is read from its start does not take finished steps back", () => {
+  const feed = new JobFeed("job_1");
+  feed.know({ steps: [...INHERITED, step(2, "Checking", "running")] });
+
+  feed.apply({ seq: 1, time: at(0), attempt: 1, ...STARTED });
+  feed.apply({ seq: 2, ...step(0, "Reading", "running") });
+
+  assert.deepEqual(listed(feed), ["Reading completed", "Finding completed", "Checking pending"]);
+});
+
 test("progress begins anew with a new attempt and not with a new slice", () => {
   const feed = fed(STARTED, { type: "job.progress", progress: 40, message: "Finding" });
 
@@ -75,8 +108,9 @@ test("a log that does not reach the cursor is read again from its start", () => 
   const feed = fed(STARTED, delta(0, "old"));
 
   assert.equal(feed.apply({ type: "job.reset", seq: 1 }), "restart");
-  assert.equal(feed.apply({ type: "job.snapshot", seq: 1, job: { status: "queued" } }), "seen");
-  assert.deepEqual([feed.seq, feed.seqs, feed.text(), feed.status], [0, [], "", "queued"]);
+  assert.deepEqual([feed.seq, feed.seqs, feed.text(), feed.status, feed.known], [0, [], "", "queued", false]);
+  assert.equal(feed.apply({ type: "job.snapshot", seq: 1, job: { status: "queued", steps: INHERITED } }), "seen");
+  assert.deepEqual([feed.seq, feed.known, listed(feed)], [0, true, ["Reading completed", "Finding completed"]]);
 });
 
 test("each end is an end, and nothing is left running", () => {
@@ -110,6 +144,23 @@ test("the headline says what goes on, and for how long", () => {
 test("a failure is told with its advice", () => {
   assert.deepEqual(failure({ message: "No key.", advice: "Set it." }), { message: "No key.", advice: "Set it." });
   assert.equal(failure(null).message, "Nothing more is known.");
+});
+
+test("a text that the handler cannot take is edited, and what another hour or key may mend is tried again", () => {
+  assert.ok(textIsAtFault({ code: "handler_error", message: "too short", advice: "Paste more." }));
+  assert.ok(!textIsAtFault({ code: "provider_error", message: "No key.", advice: "Set it." }));
+  assert.ok(!textIsAtFault({ code: "handler_error", message: "ZeroDivisionError" }));
+  assert.ok(!textIsAtFault(null));
+});
+
+test("what cannot be imported is refused before it is sent", () => {
+  const megabyte = 1 << 20;
+
+  assert.equal(refusal({ transcript: "Hello.", prompt: "" }), "");
+  for (const blank of ["", "   ", " \n\t\u00a0\ufeff"]) assert.match(refusal({ transcript: blank }), /^There is no text/);
+  assert.equal(refusal({ transcript: "x".repeat(megabyte - 200) }), "");
+  assert.match(refusal({ transcript: "x".repeat(megabyte) }), /too long to be sent: 1\.1 MB, where 1 MB is the most/);
+  assert.match(refusal({ transcript: "é".repeat(megabyte * 0.7) }), /1\.5 MB/);
 });
 
 test("durations are short", () => {
@@ -180,6 +231,7 @@ test("a stream that is cut is resumed behind the last event, whatever pieces it 
   const second = frame({ seq: 2, ...delta(0, "Grüße ") }) + ": ping\n\n" + frame({ seq: 3, ...delta(6, "😀") });
   const bytes = Buffer.from(second + frame({ type: "job.completed", seq: 4 }));
   const { client, asked, close } = await serving(
+    json(200, { steps: [PLANNED] }),
     stream("retry: 2000\n\n", first, "id: 3\nevent: job.outp"),
     cut,
     stream(bytes.subarray(0, 50), bytes.subarray(50, 131), bytes.subarray(131, 200), bytes.subarray(200)),
@@ -189,15 +241,18 @@ test("a stream that is cut is resumed behind the last event, whatever pieces it 
   await client.follow(feed, watching());
   close();
 
-  assert.deepEqual(asked.map(({ url }) => url.split("?")[1]), ["after=0", "after=2", "after=2"]);
+  assert.deepEqual(asked.map(({ url }) => url.split("?")[1]), [undefined, "after=0", "after=2", "after=2"]);
+  assert.deepEqual(feed.planned, ["Checking"]);
   assert.deepEqual([feed.seqs, feed.text(), feed.status], [[1, 2, 3, 4], "Grüße 😀", "completed"]);
 });
 
 test("a log that went back is read again from its start", async () => {
   const began = frame({ type: "job.started", seq: 1, attempt: 1 });
   const { client, asked, close } = await serving(
+    json(200, { steps: [...INHERITED, PLANNED] }),
     stream(began + frame({ seq: 2, ...delta(0, "lost") })),
     stream('event: job.reset\ndata: {"type":"job.reset","seq":1}\n\n', frame({ type: "job.snapshot", seq: 1, job: {} })),
+    json(200, { steps: INHERITED.slice(0, 1) }),
     stream(began + frame({ seq: 2, ...delta(0, "kept") }) + frame({ type: "job.completed", seq: 3 })),
   );
   const feed = new JobFeed("job_1");
@@ -205,8 +260,8 @@ test("a log that went back is read again from its start", async () => {
   await client.follow(feed, watching());
   close();
 
-  assert.deepEqual(asked.map(({ url }) => url.split("?")[1]), ["after=0", "after=2", "after=0"]);
-  assert.deepEqual([feed.seqs, feed.text()], [[1, 2, 3], "kept"]);
+  assert.deepEqual(asked.map(({ url }) => url.split("?")[1]), [undefined, "after=0", "after=2", undefined, "after=0"]);
+  assert.deepEqual([feed.seqs, feed.text(), listed(feed)], [[1, 2, 3], "kept", ["Reading completed"]]);
 });
 
 test("a job that the server does not know ends the following with a problem", async () => {

@@ -159,7 +159,34 @@ async def test_the_page_goes_on_by_itself_after_a_kill_between_steps(page: Page,
     assert_no_finished_call_is_repeated(demo, id)
 
 
-async def test_a_failure_is_told_with_advice_and_retry_makes_a_new_job(page: Page, demo: Demo) -> None:
+async def test_a_retry_shows_the_finished_steps_first_also_after_a_reload(page: Page, demo: Demo) -> None:
+    cancelled = await import_sample(page)
+    await wait_for_steps(page, 3)
+    await page.get_by_role("button", name="Cancel").click()
+    await expect(page.locator("#headline")).to_have_text("Cancelled.")
+    inherited = [step["name"] for step in demo.job(cancelled)["steps"] if step["status"] == "completed"]
+
+    await page.get_by_role("button", name="Retry").click()
+    await until(page, f"journeyPage.jobId && journeyPage.jobId !== '{cancelled}'")
+    id = str(await page.evaluate("journeyPage.jobId"))
+
+    for _ in range(2):
+        await expect(page.locator("#steps li.running")).to_have_count(1)
+        shown = [tuple(step) for step in await page.evaluate(STEPS)]
+        assert shown[: len(inherited)] == [(name, "completed") for name in inherited]
+        assert len(set(shown)) == len(shown), "no step is there twice"
+        assert shown[-1] == ("Checking the quotes", "pending")
+        await page.reload()
+
+    await assert_shown_whole(page, demo, id)
+    assert demo.job(id)["retryOf"] == cancelled
+
+
+STEPS = "[...document.querySelectorAll('#steps li')].map(li => [li.querySelector('.name').textContent, li.className])"
+
+
+async def test_a_text_that_is_too_short_fails_with_advice_and_is_edited(page: Page, demo: Demo) -> None:
+    await page.fill("#prompt", "waiting")
     await page.fill("#transcript", "Only a few words.")
     await page.get_by_role("button", name="Import").click()
 
@@ -168,12 +195,31 @@ async def test_a_failure_is_told_with_advice_and_retry_makes_a_new_job(page: Pag
         "The transcript is too short to find a journey in it: 4 words."
     )
     await expect(page.locator("#failure-advice")).to_contain_text("at least 60 words")
-    failed = await page.evaluate("journeyPage.jobId")
+    await expect(page.get_by_text("The analysis failed.")).to_have_count(1)
+    await expect(page.get_by_role("button", name="Retry")).to_be_hidden()
+    await page.reload()
 
-    await page.get_by_role("button", name="Retry").click()
-    await until(page, f"journeyPage.jobId && journeyPage.jobId !== '{failed}'")
-    await until(page, "journeyPage.status === 'failed'")
-    assert demo.job(await page.evaluate("journeyPage.jobId"))["retryOf"] == failed
+    await page.get_by_role("button", name="Edit the transcript").click()
+    await expect(page.locator("#transcript")).to_have_value("Only a few words.")
+    await expect(page.locator("#transcript")).to_be_focused()
+    await expect(page.locator("#prompt")).to_have_value("waiting")
+    await expect(page.locator("#words")).to_have_text("4 words")
+    await expect(page.locator("#work")).to_be_hidden()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"), [("", "no text"), ("   ", "no text"), ("word " * 300_000, "1.5 MB, where 1 MB is the most")]
+)
+async def test_what_cannot_be_imported_is_refused_on_the_page(page: Page, demo: Demo, text: str, says: str) -> None:
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.method))
+    await page.fill("#transcript", text)
+    await page.get_by_role("button", name="Import").click()
+
+    await expect(page.locator("#refused")).to_contain_text(says)
+    assert "POST" not in sent
+    await page.fill("#transcript", "Other words.")
+    await expect(page.locator("#refused")).to_be_empty()
 
 
 async def test_cancel_ends_the_job_and_a_new_import_begins_with_an_empty_form(page: Page, demo: Demo) -> None:
@@ -193,6 +239,10 @@ async def test_a_job_that_the_server_does_not_know_is_said_so(page: Page, demo: 
     await page.goto(f"{demo.url}/#job_00000000000000000000000000000")
 
     await expect(page.locator("#headline")).to_have_text("This server does not know the job.")
+    await expect(page.locator("#facts")).to_be_empty()
+    await expect(page.locator("#work .columns")).to_be_hidden()
+    await expect(page.locator("#progress")).to_be_hidden()
+    assert await page.locator("#work button:visible").all_text_contents() == ["New import"]
 
 
 async def test_a_submit_while_the_server_is_down_makes_one_job_once_it_is_back(page: Page, demo: Demo) -> None:

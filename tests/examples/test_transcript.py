@@ -65,11 +65,13 @@ def test_a_monologue_is_cut_at_sentence_ends() -> None:
         ("", "no text"),
         (" \n\t\n", "no text"),
         ("12 345 --- ::: 99", "no text"),
+        ("Only", "journey in it: 1 word\\."),
+        ("Only this", "journey in it: 2 words\\."),
         ("Interviewer: How was it?\nAda: Good.\nInterviewer: Thanks.\nAda: Bye.", "too short .* words"),
         ("blah blah blah blah. " * 500, "repeats the same few words"),
         (ELECTRICITY * 30, "longer than 500 kB"),
     ],
-    ids=["empty", "blank", "no letters", "short", "repeated", "long"],
+    ids=["empty", "blank", "no letters", "one word", "two words", "short", "repeated", "long"],
 )
 def test_what_is_no_interview_fails_in_clear_words_and_with_advice(text: str, says: str) -> None:
     with pytest.raises(Fail, match=says) as failed:

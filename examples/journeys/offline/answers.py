@@ -21,6 +21,7 @@ def answer(wanted: str, prompt: str) -> BaseModel:
     if not is_english(" ".join(turn.text for turn in turns)):
         raise Fail(
             "The offline model reads English only, and this transcript is not in English.",
+            code="provider_error",
             advice="Set OUTLAST_MODEL or a vendor's key, such as ANTHROPIC_API_KEY or OPENAI_API_KEY.",
         )
     if wanted == "outline":

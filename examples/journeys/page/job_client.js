@@ -24,9 +24,13 @@ export class JobClient {
     return patiently(() => this.call("", { method: "POST", headers, body }), options);
   }
 
-  /** The job; a page that is loaded while the server is down waits for it. */
-  get(id, options) {
-    return patiently(() => this.call(`/${id}`), options);
+  get(id) {
+    return patiently(() => this.call(`/${id}`));
+  }
+
+  /** The job with what it was asked with, its `payload`. */
+  getWithPayload(id) {
+    return patiently(() => this.call(`/${id}?include=payload`));
   }
 
   cancel(id) {
@@ -46,7 +50,7 @@ export class JobClient {
   }
 
   /**
-   * Fold the job's events into `feed` until it has ended, through lost connections and restarts of the server.
+   * Fold the job and its events into `feed` until it has ended, through lost connections and restarts of the server.
    * `changed` is called after each batch of events, `connected` with true or false as the line comes and goes.
    */
   async follow(feed, { changed, connected, signal }) {
@@ -68,6 +72,7 @@ export class JobClient {
   async #read(feed, changed, connected, signal) {
     const watch = new Watch(signal);
     try {
+      if (!feed.known) feed.know(await this.call(`/${feed.id}`, { signal: watch.signal }));
       const response = await fetch(`${this.base}/${feed.id}/events?after=${feed.seq}`, {
         headers: { Accept: "text/event-stream" },
         signal: watch.signal,

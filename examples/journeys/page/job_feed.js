@@ -1,5 +1,6 @@
-// What is known of one job, folded from its events. No DOM and no network: events in, state out.
+// What is known of one job, folded from its record and its events. No DOM and no network: events in, state out.
 //
+// The record tells what the log may not: a job made by a retry begins with the finished steps of the one before.
 // Every event has a number; one that was seen already is passed over, so a stream may be resumed anywhere and events may
 // come twice. Output is put in its place by offset, and a reset takes text back that a later slice writes again.
 
@@ -8,11 +9,12 @@ const ENDED = new Set(["completed", "failed", "cancelled"]);
 export class JobFeed {
   constructor(id) {
     this.id = id;
-    this.planned = [];
     this.clear();
   }
 
   clear() {
+    this.known = false;
+    this.planned = [];
     this.seq = 0;
     this.seqs = [];
     this.status = "queued";
@@ -45,13 +47,24 @@ export class JobFeed {
     return [...begun, ...ahead.map((name) => ({ name, status: "pending" }))];
   }
 
+  /** Take the finished and the coming steps from the job itself; how the others stand is for the log to say. */
+  know(job) {
+    this.known = true;
+    const steps = job.steps ?? [];
+    for (const step of steps) if (step.status === "completed") setStep(this, step);
+    this.planned = steps.filter((step) => step.status !== "completed").map((step) => step.name);
+  }
+
   /** Fold one event in. Answers "seen", "applied", or "restart": read the log again from the start. */
   apply(event) {
     if (event.type === "job.reset") {
       this.clear();
       return "restart";
     }
-    if (event.type === "job.snapshot") return "seen";
+    if (event.type === "job.snapshot") {
+      this.know(event.job);
+      return "seen";
+    }
     if (!(event.seq > this.seq)) return "seen";
     this.seq = event.seq;
     this.seqs.push(event.seq);
@@ -100,8 +113,9 @@ function moveTo(feed, status, until = null) {
   }
 }
 
-/** A step that begins anew takes the place of its earlier try. */
+/** A step that begins anew takes the place of its earlier try; one that is finished stays so. */
 function setStep(feed, step) {
+  if (step.status !== "completed" && feed.steps.get(step.index)?.status === "completed") return;
   for (const [index, other] of feed.steps) {
     if (other.name === step.name && other.status !== "completed") feed.steps.delete(index);
   }

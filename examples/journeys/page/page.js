@@ -3,7 +3,8 @@
 import { JobClient, Problem, fetchFile } from "./job_client.js";
 import { JobFeed } from "./job_feed.js";
 import { journeyMap } from "./journey_map.js";
-import { showWork } from "./work_view.js";
+import { showUnknown, showWork } from "./work_view.js";
+import { refusal } from "./wording.js";
 
 const TYPE = "transcript_to_journey";
 const SAMPLE = "transcripts/electricity.txt";
@@ -34,10 +35,11 @@ start();
 
 function start() {
   at("sample").addEventListener("click", useSample);
-  at("transcript").addEventListener("input", countWords);
+  at("transcript").addEventListener("input", transcriptChanged);
   at("compose").addEventListener("submit", (event) => (event.preventDefault(), importTranscript()));
   at("cancel").addEventListener("click", cancel);
   at("retry").addEventListener("click", retry);
+  at("edit").addEventListener("click", edit);
   at("another").addEventListener("click", () => (location.hash = ""));
   window.addEventListener("hashchange", showFromAddress);
   setInterval(() => feed.id && showWork(feed), 500);
@@ -73,18 +75,22 @@ function badge(element, { model, offline }) {
 
 async function useSample() {
   at("transcript").value = await fetchFile(SAMPLE).then((response) => response.text());
-  countWords();
+  transcriptChanged();
   at("import").focus();
 }
 
-function countWords() {
+function transcriptChanged() {
+  at("refused").textContent = "";
   const words = at("transcript").value.match(/\S+/g)?.length ?? 0;
   at("words").textContent = `${words.toLocaleString("en")} ${words === 1 ? "word" : "words"}`;
 }
 
 function importTranscript() {
   const payload = { transcript: at("transcript").value, prompt: at("prompt").value };
-  return submit({ key: newKey(), payload });
+  const refused = refusal(payload);
+  if (!refused) return submit({ key: newKey(), payload });
+  at("refused").textContent = refused;
+  at("transcript").focus();
 }
 
 function newKey() {
@@ -114,8 +120,6 @@ async function open(id) {
   show("work");
   showWork(feed);
   try {
-    const job = await client.get(id, { connected: showLine, signal });
-    feed.planned = job.steps.map((step) => step.name);
     await client.follow(feed, { changed: () => showWork(feed), connected: showLine, signal });
     if (!signal.aborted) await showEnd(id);
   } catch (error) {
@@ -132,17 +136,17 @@ function showRefusal(connected) {
 }
 
 function showTrouble(error) {
-  const unknown = error instanceof Problem && error.status === 404;
-  at("headline").textContent = unknown ? "This server does not know the job." : "Something is wrong with this page.";
-  at("line").textContent = unknown ? "It was deleted, or the server was started with another store." : error.message;
+  feed = new JobFeed(null);
+  if (error instanceof Problem && error.status === 404) return showUnknown();
+  at("headline").textContent = "Something is wrong with this page.";
+  at("line").textContent = error.message;
   at("another").hidden = false;
   at("cancel").hidden = true;
-  feed = new JobFeed(null);
 }
 
 async function showEnd(id) {
   showWork(feed);
-  at("announce").textContent = at("headline").textContent;
+  if (feed.status !== "failed") announce(at("headline").textContent); // a failure is an alert, which is read out itself
   if (feed.status !== "completed") return;
   const { result } = await client.get(id);
   at("title").textContent = result.title;
@@ -151,6 +155,12 @@ async function showEnd(id) {
   at("map").replaceChildren(journeyMap(result));
   show("work", "result");
   window.scrollTo({ top: 0 });
+}
+
+/** Said to those who do not see the page, and gone again, lest they find it there twice. */
+function announce(text) {
+  at("announce").textContent = text;
+  setTimeout(() => (at("announce").textContent = ""), 2000);
 }
 
 async function cancel() {
@@ -167,5 +177,23 @@ async function retry() {
     at("line").textContent = error.message;
   } finally {
     at("retry").disabled = false;
+  }
+}
+
+/** Back to the form, with the text of the job that failed on it. */
+async function edit() {
+  at("edit").disabled = true;
+  try {
+    const { payload } = await client.getWithPayload(feed.id);
+    at("transcript").value = payload.transcript;
+    at("prompt").value = payload.prompt ?? "";
+    transcriptChanged();
+    location.hash = "";
+    await new Promise((shown) => addEventListener("hashchange", shown, { once: true }));
+    at("transcript").focus();
+  } catch (error) {
+    at("line").textContent = error.message;
+  } finally {
+    at("edit").disabled = false;
   }
 }

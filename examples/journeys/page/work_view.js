@@ -1,7 +1,8 @@
 // The job at work: one line, a bar, the steps, the text as it streams.
 
 import { el } from "./dom.js";
-import { duration, failure, headline } from "./wording.js";
+import { JobFeed } from "./job_feed.js";
+import { duration, failure, headline, textIsAtFault } from "./wording.js";
 
 const at = (id) => document.getElementById(id);
 const SIGNS = { completed: "✓", failed: "✕" };
@@ -10,15 +11,28 @@ export function showWork(feed) {
   document.title = feed.ended ? `${headline(feed, Date.now())} – Journeys` : "Journeys";
   at("headline").textContent = headline(feed, Date.now());
   at("work").dataset.status = feed.status;
-  at("facts").textContent = [feed.status, feed.attempt > 1 && `attempt ${feed.attempt}`, feed.id].filter(Boolean).join(" · ");
+  at("facts").textContent = [feed.known && feed.status, feed.attempt > 1 && `attempt ${feed.attempt}`, feed.id].filter(Boolean).join(" · ");
   showProgress(feed);
   showSteps(feed.allSteps);
   showText(feed.text());
   showFailure(feed);
   at("logs").replaceChildren(...feed.logs.map((line) => el("li", {}, line)));
   at("cancel").hidden = feed.ended;
-  at("retry").hidden = !["failed", "cancelled"].includes(feed.status);
+  const editable = feed.status === "failed" && textIsAtFault(feed.error);
+  at("edit").hidden = !editable;
+  at("retry").hidden = editable || !["failed", "cancelled"].includes(feed.status);
   at("another").hidden = !feed.ended;
+}
+
+/** Of a job that is not there nothing is shown but that. */
+export function showUnknown() {
+  showWork(new JobFeed(null));
+  at("work").dataset.status = "unknown";
+  at("headline").textContent = "This server does not know the job.";
+  at("line").textContent = "It was deleted, or the server was started with another store.";
+  at("another").hidden = false;
+  at("cancel").hidden = true;
+  at("progress").hidden = true;
 }
 
 function showProgress(feed) {

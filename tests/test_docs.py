@@ -9,7 +9,7 @@ How a page says what a test does with it; nobody who reads the page sees it:
     <!-- run: meanwhile -->                       the command goes on while the page does, and ends with it
 
 A page has a folder, a store and a port of its own, and sleeps a tenth as long. Ids, times, paths, ports and versions
-differ from run to run: they are masked on both sides. `kill` and `pkill` stop the page's own server and nothing else.
+differ from run to run: they are masked on both sides. `kill` stops the page's own server and nothing else.
 """
 
 import ast
@@ -21,6 +21,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
 from time import monotonic, sleep
@@ -31,7 +32,7 @@ import httpx2
 import pytest
 
 from outlast import Context, Outlast
-from outlast.cli import commands
+from outlast.cli.commands import commands
 from outlast.handler import Options
 from tests.test_house import depth, line_of
 
@@ -125,7 +126,7 @@ class Session:
     def _do(self, command: str, shown: str, *, meanwhile: bool) -> None:
         if command.startswith("outlast serve"):
             self._serve(command, shown)
-        elif command.startswith(("kill", "pkill")):
+        elif command.startswith("kill"):
             self._stop(signal.SIGKILL if "-9" in command else signal.SIGTERM)
         elif meanwhile:
             self._meanwhile = self._start(command)
@@ -146,7 +147,7 @@ class Session:
     # -- the server -------------------------------------------------------------------------------
 
     def _serve(self, command: str, shown: str) -> None:
-        words = shlex.split(re.sub(r"\s+2>.*", "", command))
+        words = shlex.split(re.sub(r"\s+(2>.*|&)$", "", command))
         with self._log.open("wb") as log:
             arguments = [*words, "--port", str(self._port)]
             self._server = subprocess.Popen(arguments, cwd=self._folder, env=self._env, stdout=log, stderr=log)
@@ -356,6 +357,21 @@ def test_the_readme_begins_with_code() -> None:
 def test_nothing_names_a_package_index_or_somebodys_machine() -> None:
     for page in PAGES:
         assert not re.search(r"/(?:Users|root|work|tmp)/|index-url|pypi\.org", page.read_text("utf-8")), page.name
+
+
+@each_page
+def test_no_page_kills_by_name(page: Path) -> None:
+    assert not re.search(r"\b(pkill|killall)\b", page.read_text("utf-8")), (
+        "it may be somebody else's: kill by job or id"
+    )
+
+
+def test_every_command_of_dev_is_in_its_usage_and_runs_what_is_there() -> None:
+    dev = (ROOT / "dev").read_text("utf-8")
+    known = re.findall(r"^    (\w+)\) ", dev.split("case $command in")[1], re.M)
+    assert re.findall(r"^\./dev (\w+)", dev, re.M) == [*known, "help"]
+    modules = re.findall(r"python -m ([\w.]+) ", dev)
+    assert [name for name in modules if find_spec(name) is None] == []
 
 
 def test_the_changelog_has_the_version_that_is_installed_or_unreleased() -> None:

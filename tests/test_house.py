@@ -49,7 +49,8 @@ HOUSE = (
     "web/*",
     "cli/*",
     "__main__",
-    "testing/*",)
+    "testing/*",
+)
 
 PURE = ("notation", "job", "errors", "policy", "lifecycle", "output")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}

@@ -31,7 +31,18 @@ ERROR = JobError(code="provider_error", message="it broke", retryable=True, atte
 
 ON_THE_WIRE = {
     *("id", "type", "owner", "status", "version", "seq", "progress", "currentStep", "message", "priority"),
-    *("attempt", "retryCount", "maxRetries", "retryOf", "batchId", "externalId", "tags", "metadata", "waiting", "cancelReason"),
+    *(
+        "attempt",
+        "retryCount",
+        "maxRetries",
+        "retryOf",
+        "batchId",
+        "externalId",
+        "tags",
+        "metadata",
+        "waiting",
+        "cancelReason",
+    ),
     *("queuedAt", "startedAt", "completedAt", "cancelRequestedAt", "createdAt", "updatedAt", "expiresAt", "deadline"),
     *("output", "result", "lastError", "usage"),
 }

@@ -184,8 +184,14 @@ class Attempt:
         if self._leave_by is not None:
             self._context.end_soon()
         self._task = asyncio.create_task(self._handle(self._context, arguments), name=f"outlast {self.job.id}")
-        self._task.add_done_callback(lambda _: self._stirred.set())
+        self._task.add_done_callback(self._on_done)
         return await self._watch(self._context, self._task)
+
+    def _on_done(self, task: asyncio.Task[str]) -> None:
+        self._stirred.set()
+        if not task.cancelled():
+            # Asked for here, for whatever comes after the slice is over interests nobody.
+            task.exception()
 
     async def _handle(self, context: Context, arguments: Mapping[str, Any]) -> str:
         context.begin()
@@ -284,7 +290,6 @@ class Attempt:
             return
         task.cancel()
         done, _ = await asyncio.wait({task}, timeout=UNWIND)
-        task.add_done_callback(_seen)
         if not done:
             self._observe("handler.hung", grace=UNWIND)
 
@@ -351,8 +356,3 @@ def _time_limit(job: Job[Any]) -> tuple[float | None, tuple[str, str]]:
 
 def _has_past(job: Job[Any]) -> bool:
     return job.started_at != job.claimed_at or job.retry_of is not None
-
-
-def _seen(task: asyncio.Task[Any]) -> None:
-    if not task.cancelled():
-        task.exception()

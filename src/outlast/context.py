@@ -284,7 +284,10 @@ class Context:
             await self._store.clock.wait(self._turned, waiting.until)
             self._turned.clear()
         finally:
-            del self._waits[step.key]
+            self._waits.pop(step.key, None)
+        if self._no_more_steps:
+            # The park is being committed: what came in this moment is for the next slice.
+            await self._never()
 
     # -- time -------------------------------------------------------------------------------------------------------
 
@@ -309,7 +312,8 @@ class Context:
         self._no_more_steps = True
 
     def turned(self) -> None:
-        """Something was left on the job: whoever waits looks again."""
+        """Something was left on the job: whoever waits looks again, and nothing parks before they have."""
+        self._waits.clear()
         self._turned.set()
 
     def replayed(self) -> None:

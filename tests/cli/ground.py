@@ -15,7 +15,7 @@ from typing import Any
 import httpx2
 from click.testing import CliRunner, Result
 
-from outlast.cli import commands
+from outlast.cli.commands import commands
 
 APP = f"{Path(__file__).parent / 'app.py'}:app"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from outlast.cli import commands
+from outlast.cli.commands import commands
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 

@@ -5,7 +5,8 @@ import re
 import click
 import pytest
 
-from outlast.cli import commands, env, exits
+from outlast.cli import env, exits
+from outlast.cli.commands import commands
 from tests.cli.help_in_docs import BLOCK, PAGE, with_help
 
 ALL = sorted(commands.commands)

@@ -21,6 +21,7 @@ def test_a_job_from_submit_to_delete(served: Place, tmp_path: Path) -> None:
     assert re.search("^status +processing$", served.ok("get", id), re.MULTILINE)
 
     assert served.ok("cancel", id, "--reason", "enough").startswith(f"{id} processing, cancel asked for")
+    assert re.search("^cancelReason +enough$", served.ok("get", id), re.MULTILINE)
     assert served.run("watch", id).returncode == 1
     assert "cancelled" in served.ok("list", "--status", "cancelled", "--type", "hold")
 
@@ -108,7 +109,7 @@ def test_a_list_goes_on_where_it_ended(served: Place) -> None:
         (["submit", "greet", "--delay", "soon"], "a duration is written like 90s"),
         (["list", "--status", "done"], "queued"),
         (["list", "--limit", "0"], "--limit"),
-        (["list", "--cursor", "forged"], "/cursor: take the cursor as it came"),
+        (["list", "--cursor", "forged"], "\n  cursor: take the cursor as it came"),
         (["get"], "Missing argument 'ID'"),
         (["frobnicate"], "No such command"),
     ],
@@ -117,6 +118,49 @@ def test_what_can_never_work_exits_with_2_and_says_why(served: Place, words: lis
     done = served.inside(*words)
     assert (done.exit_code, done.stdout) == (2, "")
     assert said in done.stderr
+
+
+def test_what_is_wrong_is_said_once(served: Place) -> None:
+    assert served.inside("get", "job_1").stderr.count("no such job") == 1
+    wrong = served.inside("list", "--status", "done")
+    assert wrong.stderr.count("one or more of") == 1
+    assert "\n  status: one or more of" in wrong.stderr
+
+
+def test_what_http_says_in_its_words_is_said_in_those_of_the_command(served: Place) -> None:
+    id = served.submit("greet", name="Ada")
+    assert served.job(id, wait=20)["status"] == "completed"
+    refused = served.inside("retry", id)
+    assert (refused.exit_code, refused.stderr) == (2, "Error: the job is completed; --force runs it again\n")
+
+
+def test_an_address_may_end_with_jobs(served: Place) -> None:
+    for url in (f"{served.env['OUTLAST_URL']}/jobs", f"{served.env['OUTLAST_URL']}/jobs/"):
+        assert "ID" in served.inside("list", "--url", url).stdout
+
+
+def test_a_server_that_does_not_listen_yet_is_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"id": "job_1", "type": "greet", "status": "queued", "progress": None, "attempt": 0}
+    reply = f"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{json.dumps(job)}".encode()
+    with socket.socket() as late, ThreadPoolExecutor() as pool:
+        late.bind(("127.0.0.1", 0))
+        tries: list[float] = []
+
+        def listens_at_last(seconds: float) -> None:
+            tries.append(seconds)
+            if len(tries) == 3:
+                late.listen()
+                pool.submit(answer, late, reply)
+
+        monkeypatch.setattr("outlast.cli.client.sleep", listens_at_last)
+        done = place.inside("get", "job_1", "--url", f"http://127.0.0.1:{late.getsockname()[1]}")
+    assert (done.exit_code, len(tries)) == (0, 3), done.output
+    assert "job_1" in done.stdout
+
+
+def test_a_name_that_nobody_has_is_not_waited_for(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("outlast.cli.client.sleep", lambda seconds: pytest.fail("it waits"))
+    assert place.inside("list", "--url", "http://nobody.invalid:1").exit_code == 3
 
 
 def test_a_server_that_is_not_there_exits_with_3_and_says_how_to_start_one(place: Place) -> None:
@@ -173,7 +217,8 @@ def test_a_key_is_asked_for_and_sent(place: Place) -> None:
     with place.serving(env={"OUTLAST_KEYS": f"one:ada:jobs:read+jobs:write:{digest}"}):
         refused = place.run("list")
         assert refused.returncode == 2
-        assert "--key or OUTLAST_KEY" in refused.stderr
+        assert "asks for a key; give one that it knows with --key or OUTLAST_KEY" in refused.stderr
+        assert "does not know the key" in place.run("list", "--key", "wrong").stderr
         assert "ID" in place.ok("list", env={"OUTLAST_KEY": "secret"})
         forbidden = place.run("cancel", "job_1", "--key", "secret")
         assert forbidden.returncode == 2

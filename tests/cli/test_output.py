@@ -72,8 +72,26 @@ def test_without_its_extra_a_command_says_what_to_install(place: Place) -> None:
             encoding="utf-8",
         )
         assert done.returncode == 2
-        assert 'pip install "outlast[server]"' in done.stderr
+        assert 'pip install ".[server]"' in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_while_it_is_loaded_shows_no_traceback(place: Place) -> None:
+    interrupt = (
+        "import sys\nclass Interrupt:\n    def find_spec(self, name, *rest):\n"
+        "        if name == 'click':\n            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupt())\nfrom outlast.cli import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", interrupt], check=False, capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_the_package_is_a_command_too(place: Place) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "outlast", "get"], check=False, capture_output=True, encoding="utf-8", cwd=place.folder
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Usage: outlast get ")
 
 
 def loaded_by(*words: str) -> set[str]:

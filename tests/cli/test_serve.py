@@ -41,10 +41,21 @@ def test_an_address_that_others_reach_needs_keys(place: Place, imports: None) ->
         assert refused.exit_code == 2
         assert "OUTLAST_KEYS" in refused.stderr
         assert "--host 127.0.0.1" in refused.stderr
+        assert "printf %s KEY | sha256sum" in refused.stderr
     keys = {"OUTLAST_KEYS": f"one:ada:jobs:read:{'0' * 64}"}
     with place.start("serve", APP, "--host", "0.0.0.0", "--port", "0", env=keys) as server:
         server.line("serving http://0.0.0.0:")
         assert server.stop() == 0
+
+
+def test_an_app_without_handlers_is_warned_of(place: Place) -> None:
+    (place.folder / "empty.py").write_text("from outlast import Outlast\napp = Outlast()\n")
+    for words in (["serve", "empty:app", "--port", "0"], ["worker", "empty:app"]):
+        with place.start(*words) as command:
+            command.line("WARNING the app has no handler, .* register one with @app.handler")
+            assert command.stop() == 0
+    with place.serving() as server:
+        assert "no handler" not in server.err
 
 
 def test_a_port_in_use_is_named_with_the_systems_own_words(place: Place, imports: None) -> None:

@@ -74,6 +74,23 @@ def test_doctor_makes_no_file(place: Place) -> None:
     assert list(place.folder.iterdir()) == []
 
 
+def test_a_sweep_without_a_name_takes_the_store_of_this_folder_if_there_is_one(place: Place) -> None:
+    nameless = {"OUTLAST_STORE": ""}
+    refused = place.inside("sweep", env=nameless)
+    assert (refused.exit_code, f"there is no {place.folder}/outlast.db" in refused.stderr) == (2, True)
+    assert place.inside("sweep", "--store", "sqlite:///outlast.db").exit_code == 0
+    assert place.inside("sweep", env=nameless).stdout == "0 jobs moved\n"
+    assert f"sqlite:///{place.folder}/outlast.db" in place.inside("doctor", env=nameless).stdout
+
+
+def test_doctor_exits_with_2_for_keys_that_a_server_would_refuse(place: Place) -> None:
+    done = place.inside("doctor", env={"OUTLAST_KEYS": "nonsense"})
+    assert done.exit_code == 2
+    assert "OUTLAST_KEYS, entry 1: not of this form" in done.stderr
+    assert "printf %s KEY | sha256sum" in done.stderr
+    assert "nonsense" not in done.output
+
+
 def test_doctor_exits_with_2_for_a_store_that_is_none(place: Place) -> None:
     (place.folder / "jobs.db").write_text("no database at all\n" * 100)
     done = place.inside("doctor")

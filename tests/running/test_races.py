@@ -427,3 +427,19 @@ async def test_a_handler_without_a_context_is_refused(app: Outlast) -> None:
 
         @app.handler
         async def works(topic: str) -> None: ...  # type: ignore[arg-type]
+
+
+async def test_a_signal_that_comes_as_the_job_parks_is_no_error(app: Outlast) -> None:
+    @app.handler
+    async def waits(ctx: Context) -> str:
+        try:
+            return str(await ctx.wait_for("go"))
+        except Exception as error:
+            return f"raised {error!r}"
+
+    async with app.working():
+        for turn in range(40):
+            job = await waits.submit()
+            await asyncio.sleep(turn * 0.0001)
+            await app.signal(job, "go", "on")
+            assert (await app.wait(job, 10)).result == "on"

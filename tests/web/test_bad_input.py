@@ -246,6 +246,27 @@ async def test_a_bad_query_is_refused(idle: httpx2.AsyncClient, number: str, pat
     assert problem["errors"][0]["in"] == "query"
 
 
+async def test_every_wrong_query_parameter_is_told_at_once(idle: httpx2.AsyncClient) -> None:
+    job = await submit(idle, "greet", name="Ada")
+    for path, wrong in [
+        ("/jobs?status=foo&limit=0&cursor=x", ["/status", "/cursor", "/limit"]),
+        (f"/jobs/{job['id']}?wait=x&since=y&include=z", ["/wait", "/since", "/include"]),
+        (f"/jobs/{job['id']}/events?after=x&limit=0&wait=y", ["/after", "/limit", "/wait"]),
+    ]:
+        problem = assert_problem(await idle.get(path), Bad(path, 422, "validation"))
+        assert [(error["pointer"], error["in"]) for error in problem["errors"]] == [(name, "query") for name in wrong]
+
+
+async def test_what_is_no_number_of_an_event_is_told_no_bound_that_is_not_there(idle: httpx2.AsyncClient) -> None:
+    job = await submit(idle, "greet", name="Ada")
+    reply = await idle.get(f"/jobs/{job['id']}/events?after=x")
+    assert reply.json()["detail"] == "after: a whole number from 0 on, not 'x'"
+    beyond = await idle.get(f"/jobs/{job['id']}/events?after=999")
+    assert [event["type"] for event in beyond.json()["data"]] == ["job.reset", "job.snapshot"]
+    both = await idle.get(f"/jobs/{job['id']}/events?after=1", headers={"Last-Event-ID": "0"})
+    assert both.json()["data"][0]["seq"] == 1
+
+
 async def test_58_an_unknown_status_is_answered_with_the_known_ones(idle: httpx2.AsyncClient) -> None:
     detail = (await idle.get("/jobs?status=running")).json()["detail"]
     assert all(status in detail for status in ("queued", "processing", "waiting", "retrying", "completed", "cancelled"))
@@ -331,13 +352,20 @@ async def test_a_bad_cancel_changes_nothing(idle: httpx2.AsyncClient, bad: Bad) 
     assert (await idle.get(f"/jobs/{job['id']}")).json()["status"] == "queued"
 
 
-async def test_a_signal_needs_a_value_and_a_printable_name(idle: httpx2.AsyncClient) -> None:
+async def test_a_signal_needs_a_printable_name_whatever_its_body(idle: httpx2.AsyncClient) -> None:
     job = await submit(idle, "ask", question="?")
-    signals = f"/jobs/{job['id']}/signals"
-    assert (await idle.post(f"{signals}/answer", headers={"Content-Type": "application/json"})).status_code == 400
     for name in ("a%0Ab", "n" * 129):
-        reply = await idle.post(f"{signals}/{name}", json=1)
-        assert (reply.status_code, reply.json()["code"]) == (422, "validation")
+        for body in (b"1", b"{", b""):
+            reply = await idle.post(f"/jobs/{job['id']}/signals/{name}", content=body)
+            assert (reply.status_code, reply.json()["errors"][0]["pointer"]) == (422, "/name")
+
+
+async def test_a_signal_with_a_body_that_is_no_json_is_refused(idle: httpx2.AsyncClient) -> None:
+    job = await submit(idle, "ask", question="?")
+    for body, sent_as, status in [(b"1", "text/plain", 415), (b"{", "application/json", 400)]:
+        headers = {"Content-Type": sent_as}
+        reply = await idle.post(f"/jobs/{job['id']}/signals/answer", content=body, headers=headers)
+        assert reply.status_code == status
 
 
 async def test_nothing_a_client_sends_gives_a_500_or_is_repeated_at_length(idle: httpx2.AsyncClient) -> None:

@@ -7,7 +7,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator, validate
 
-from outlast import Outlast
+from outlast import Context, Outlast
 from outlast.web.api import JOBS
 from outlast.web.problems import CODES
 from outlast.web.service import SERVICE, service
@@ -99,7 +99,7 @@ async def test_names_that_components_cannot_have_are_rewritten() -> None:
     app = make_app()
 
     @app.handler(name="shop:report.v2")
-    async def report(ctx: Any, day: str) -> str:
+    async def report(ctx: Context, day: str) -> str:
         return day
 
     async with client(service(app)) as http:

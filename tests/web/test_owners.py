@@ -1,6 +1,7 @@
 """Who sees what: two owners on every route, scopes, keys, hosts and origins."""
 
 import hashlib
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from starlette.requests import Request
 from outlast import Outlast
 from outlast.errors import ConfigurationError
 from outlast.web import Principal
-from outlast.web.auth import parse_keys
+from outlast.web.keys import parse_keys
 from outlast.web.service import service
 from tests.web.ground import client, make_app, submit
 
@@ -154,6 +155,14 @@ async def test_no_path_gets_by_without_a_key(keyed: httpx2.AsyncClient, path: st
         assert reply.status_code == 401, method
 
 
+async def test_the_bare_address_names_what_there_is(keyed: httpx2.AsyncClient) -> None:
+    told = (await keyed.get("/")).json()
+    assert told.pop("name") == "outlast"
+    for path in told.values():
+        assert (await keyed.get(path, headers=as_("reader"))).status_code == 200
+    assert (await keyed.post("/")).status_code == 405
+
+
 async def test_health_needs_no_key(keyed: httpx2.AsyncClient) -> None:
     assert (await keyed.get("/healthz")).status_code == 200
     assert (await keyed.get("/readyz")).status_code == 200
@@ -177,7 +186,11 @@ async def test_a_host_says_who_asks(authenticate: Any) -> None:
     app = make_app()
     async with app.lifespan(worker=False), client(app.asgi(authenticate=authenticate)) as http:
         body = {"type": "greet", "payload": {"name": "Ada"}}
-        assert (await http.post("/", json=body)).status_code == 401
+        unknown = await http.post("/", json=body)
+        assert (unknown.status_code, unknown.json()["code"]) == (401, "unauthenticated")
+        assert "did not recognise the caller" in unknown.json()["detail"]
+        assert not {"key", "Bearer"} & set(re.findall(r"\w+", unknown.text))
+        assert "WWW-Authenticate" not in unknown.headers
         job = (await http.post("/", json=body, headers={"X-User": "a@example.com"})).json()
         assert job["owner"] == "a@example.com"
         assert (await http.get(f"/{job['id']}", headers={"X-User": "a@example.com.evil"})).status_code == 404
@@ -188,10 +201,12 @@ async def test_a_host_says_who_asks(authenticate: Any) -> None:
 @pytest.mark.parametrize(("status", "code"), [(401, "unauthenticated"), (403, "forbidden")])
 async def test_a_host_may_say_no_in_its_own_way(status: int, code: str) -> None:
     def no(request: Request) -> str:
-        raise HTTPException(status, "canary")
+        raise HTTPException(status, "canary", {"WWW-Authenticate": "Negotiate", "X-Other": "canary"})
 
     async with client(make_app().asgi(authenticate=no)) as http:
         reply = await http.get("/")
+    assert reply.headers.get("www-authenticate") == ("Negotiate" if status == 401 else None)
+    assert "X-Other" not in reply.headers
     assert (reply.status_code, reply.json()["code"]) == (status, code)
     assert "canary" not in reply.text
 

@@ -1,7 +1,9 @@
 """The server's HTTP surface as the client commands use it: each refusal is a message and an exit code."""
 
 import json
+import re
 from collections.abc import Mapping
+from time import monotonic, sleep
 from typing import Any, NamedTuple
 
 import httpx2
@@ -11,6 +13,11 @@ from outlast.cli.exits import NotSent, Refused, Unreachable, masked
 from outlast.cli.text import cut, safe
 
 TIMEOUT = httpx2.Timeout(30.0, connect=5.0)
+
+PATIENCE = 2.0
+"""Seconds for which a refused connection is tried again: a server that was started just now does not listen yet."""
+
+PAUSE = 0.1
 
 
 class Answer(NamedTuple):
@@ -25,7 +32,7 @@ class Client:
 
     Parameters
     ----------
-    url: the address under which `/jobs` lies.
+    url: the address under which `/jobs` lies; with or without that at its end.
     key: sent as a bearer token.
     """
 
@@ -52,16 +59,27 @@ class Client:
         sent = {} if body is None else {"Content-Type": "application/json"}
         # Bytes of the command line that are no UTF-8 go out as they were given: the server says what is wrong.
         content = None if body is None else body.encode("utf-8", "surrogateescape")
+        request = self.http.build_request(
+            method, path, params=params, content=content, headers=sent | dict(headers or {})
+        )
         try:
-            response = self.http.request(
-                method, path, params=params, content=content, headers=sent | dict(headers or {})
-            )
+            response = self._sent(request)
         except (httpx2.ConnectError, httpx2.ConnectTimeout) as error:
             raise NotSent(self._no_answer(error)) from error
         except httpx2.TransportError as error:
             raise Unreachable(self._no_answer(error)) from error
         self.check(response)
         return Answer(response.text, self.read(response.text) if response.content else None)
+
+    def _sent(self, request: httpx2.Request) -> httpx2.Response:
+        until = monotonic() + PATIENCE
+        while True:
+            try:
+                return self.http.send(request)
+            except httpx2.ConnectError as error:
+                if not _is_refused(error) or monotonic() > until:
+                    raise
+            sleep(PAUSE)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -74,8 +92,6 @@ class Client:
         told = _told(response)
         if told is None:
             told = f"{self} answers {response.status_code} and not as Outlast does; is --url (OUTLAST_URL) right?"
-        if response.status_code == 401:
-            told += " (--key or OUTLAST_KEY)"
         raise Unreachable(told) if response.status_code in TRY_LATER else Refused(told)
 
     def read(self, text: str) -> Any:
@@ -98,22 +114,48 @@ class Client:
 TRY_LATER = frozenset({429, 500, 502, 503, 504})
 
 
+IN_OUR_WORDS: Mapping[str, str] = {
+    "job_not_retryable": "the job is completed; --force runs it again",
+}
+"""By code: what the server says in the words of HTTP, and the command line in its own."""
+
+
 def _told(response: httpx2.Response) -> str | None:
-    """A problem document in words: its title and detail, and a line for each field."""
+    """A problem document in words: its detail, or a line for each field that is wrong."""
     if not response.headers.get("content-type", "").startswith("application/problem+json"):
         return None
     try:
         problem = response.json()
-        fields = [f"\n  {safe(error['pointer'])}: {safe(error['detail'])}" for error in problem.get("errors", [])]
-        return cut(f"{safe(problem['title'])}: {safe(problem['detail'])}", 2000) + "".join(fields)
-    except (ValueError, LookupError, TypeError):
+        if fields := [_field(error) for error in problem.get("errors", [])]:
+            return safe(problem["title"]) + "".join(fields)
+        if "bearer" in response.headers.get("www-authenticate", "").lower():
+            return f"the server {_what_of_the_key(response)}; give one that it knows with --key or OUTLAST_KEY"
+        return IN_OUR_WORDS.get(problem["code"]) or cut(safe(problem["detail"]), 2000)
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None
+
+
+def _field(error: Mapping[str, str]) -> str:
+    """A line; what is not of the body has a name and no path."""
+    name = error["pointer"].lstrip("/") if "in" in error else error["pointer"]
+    return f"\n  {safe(name)}: {safe(error['detail'])}"
+
+
+def _what_of_the_key(response: httpx2.Response) -> str:
+    return "does not know the key" if "authorization" in response.request.headers else "asks for a key"
+
+
+def _is_refused(error: BaseException | None) -> bool:
+    """Whether nobody listens there, by what lies behind the error."""
+    while error is not None and not isinstance(error, ConnectionRefusedError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _address(url: str) -> httpx2.URL:
     """The server's address, if it is one."""
     try:
-        address = httpx2.URL(url.rstrip("/"))
+        address = httpx2.URL(re.sub(r"(?<!/)/jobs$", "", url.rstrip("/")))
     except httpx2.InvalidURL as error:
         raise Refused(f"--url (OUTLAST_URL): {masked(safe(url))!r}: {error}") from None
     if address.scheme not in ("http", "https") or not address.host:

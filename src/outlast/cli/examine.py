@@ -19,6 +19,8 @@ from outlast.policy import Limits
 from outlast.presence import WorkerInfo
 from outlast.stores import open_store
 from outlast.stores.base import Query, Store
+from outlast.web import INSTALL
+from outlast.web.keys import parse_keys
 
 BASE = ("apsw", "click", "pydantic")
 SERVER = ("httpx2", "rich", "starlette", "uvicorn")
@@ -47,7 +49,7 @@ def _installed() -> Iterator[str]:
         try:
             yield _line(name, version(name))
         except PackageNotFoundError:
-            yield _line(name, 'not installed; serve and the client commands need: pip install "outlast[server]"')
+            yield _line(name, f"not installed; serve and the client commands need: {INSTALL}")
 
 
 def _environment() -> Iterator[str]:
@@ -56,6 +58,7 @@ def _environment() -> Iterator[str]:
             yield _line("environment", f"{name}={value}" if name in URLS else f"{name} is set")
     for warning in env.unknown():
         yield _line("warning", warning)
+    parse_keys(os.environ.get("OUTLAST_KEYS", ""))  # raises as a server would
 
 
 def _handlers(app: Outlast) -> Iterator[str]:
@@ -75,7 +78,7 @@ def _caps(limits: Limits) -> Iterator[str]:
 
 
 async def _store(chosen: str | Store) -> list[str]:
-    if isinstance(chosen, str) and (missing := _missing_file(chosen)):
+    if isinstance(chosen, str) and (missing := missing_file(chosen)):
         return [_line("store", f"{missing} is not there yet; the first serve, worker or submit makes it")]
     async with open_store(chosen) if isinstance(chosen, str) else chosen as store:
         about = store.describe()
@@ -88,7 +91,7 @@ async def _store(chosen: str | Store) -> list[str]:
         return lines + _jobs(await _by_status(store), await store.due(1), store.now())
 
 
-def _missing_file(url: str) -> str | None:
+def missing_file(url: str) -> str | None:
     """A SQLite file that opening would create: to look is not to make."""
     if not url.startswith("sqlite:"):
         return None

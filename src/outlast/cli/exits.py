@@ -16,11 +16,12 @@ import click
 from click.exceptions import Exit
 
 from outlast.errors import OutlastError, StoreUnavailable
+from outlast.web import INSTALL
 
 DONE, FAILED, USAGE, UNREACHABLE, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
 
 EXTRA = frozenset({"anyio", "httpx2", "rich", "starlette", "uvicorn"})
-"""What `outlast[server]` brings."""
+"""What the extra `server` brings."""
 
 
 class Refused(click.ClickException):
@@ -58,7 +59,7 @@ def _named(error: Exception) -> click.ClickException | Exit | None:
         case OutlastError():
             return Refused(masked(str(error)))
         case ModuleNotFoundError() if (error.name or "").partition(".")[0] in EXTRA:
-            return Refused(f'{error.name} is not installed; the command line needs: pip install "outlast[server]"')
+            return Refused(f"{error.name} is not installed; the command line needs: {INSTALL}")
         case BrokenPipeError():
             return Exit(OUTPUT_CLOSED)
         case OSError(strerror=str()):

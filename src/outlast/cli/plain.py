@@ -104,7 +104,8 @@ def _facts(job: Wire) -> Iterator[tuple[str, str]]:
 
 SHOWN = (
     "id type status owner attempt maxRetries progress currentStep message waiting priority tags metadata externalId "
-    "batchId retryOf createdAt startedAt completedAt cancelRequestedAt expiresAt deadline estimatedCompletion usage"
+    "batchId retryOf createdAt startedAt completedAt cancelRequestedAt cancelReason expiresAt deadline "
+    "estimatedCompletion usage"
 ).split()
 
 

@@ -11,9 +11,12 @@ from outlast.cli import env
 from outlast.cli.address import is_loopback
 from outlast.cli.exits import DONE, Refused
 from outlast.cli.signals import Terminated, asked_to_stop, ends_cleanly
+from outlast.web.keys import RECIPE
 
 if TYPE_CHECKING:
     from outlast.app import Outlast
+
+logger = logging.getLogger("outlast")
 
 app_argument = click.argument("place", metavar="MODULE:APP")
 store_option = click.option("--store", metavar="URL", help="Instead of the app's store and OUTLAST_STORE.")
@@ -50,21 +53,22 @@ def serve(
 
         if Door(None).is_open and not is_loopback(host):
             raise Refused(_open_to_all(host))
-        run(service(app, worker=not no_worker), app, host, port, ready=_say_ready)
+
+        def ready(url: str) -> None:
+            logger.info("serving %s", url)
+            _warn(app)
+
+        run(service(app, worker=not no_worker), app, host, port, ready=ready)
 
     _with_app(place, store, concurrency, begin)
 
 
 def _open_to_all(host: str) -> str:
     return (
-        f"on {host} everybody could submit and read jobs. Set OUTLAST_KEYS=id:owner:jobs:read+jobs:write:sha256hex, "
-        "or listen on --host 127.0.0.1, or mount the app in your own with app.mount(..., authenticate=...)"
+        f"on {host} everybody could submit and read jobs. Set OUTLAST_KEYS=id:owner:jobs:read+jobs:write:sha256hex "
+        f"({RECIPE}), or listen on --host 127.0.0.1, or mount the app in your own with "
+        "app.mount(..., authenticate=...)"
     )
-
-
-def _say_ready(url: str) -> None:
-    logging.getLogger("outlast").info("serving %s", url)
-    _warn()
 
 
 @click.command()
@@ -84,7 +88,7 @@ def worker(place: str, store: str | None, concurrency: int | None, burst: bool) 
 async def _work(app: "Outlast", burst: bool) -> None:
     with asked_to_stop() as asked:
         async with app, app.working(burst=burst) as worker:
-            _warn()
+            _warn(app)
             waits = {asyncio.create_task(asked.wait()), asyncio.create_task(worker.ended.wait())}
             _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in pending:
@@ -105,6 +109,8 @@ def _with_app(place: str, store: str | None, concurrency: int | None, begin: Cal
         raise click.exceptions.Exit(DONE) from None
 
 
-def _warn() -> None:
+def _warn(app: "Outlast") -> None:
     for warning in env.unknown():
-        logging.getLogger("outlast").warning(warning)
+        logger.warning(warning)
+    if not app.handlers:
+        logger.warning("the app has no handler, so every submit is refused; register one with @app.handler")

@@ -23,12 +23,21 @@ def sweep(place: str | None, store: str | None) -> None:
 
     Due are delays, pauses and waits that are over, deadlines, leases that ran out, and ended jobs kept long enough.
     Workers and servers see to them by themselves; this is for a cron job where none runs for long. The store is that
-    of the app, of --store or of OUTLAST_STORE.
+    of the app, of --store or of OUTLAST_STORE; where none is named, ./outlast.db if it is there.
     """
     if place is None and store is None and not os.environ.get("OUTLAST_STORE"):
-        raise Refused("name a store: MODULE:APP, --store URL, or OUTLAST_STORE")
+        _require_default_store()
     moved = asyncio.run(_swept(_app(place, store)))
     click.echo(f"{moved} {'job' if moved == 1 else 'jobs'} moved")
+
+
+def _require_default_store() -> None:
+    """A cron job in the wrong folder shall not make an empty store there and report success for ever."""
+    from outlast.app import DEFAULT_STORE
+    from outlast.cli.examine import missing_file
+
+    if missing := missing_file(DEFAULT_STORE):
+        raise Refused(f"there is no {missing}; name a store: MODULE:APP, --store URL, or OUTLAST_STORE")
 
 
 async def _swept(app: "Outlast") -> int:
@@ -41,6 +50,8 @@ async def _swept(app: "Outlast") -> int:
 @store_option
 def doctor(place: str | None, store: str | None) -> None:
     """Show what is installed, set and stored, and what is wrong with it.
+
+    The store is that of the app, of --store or of OUTLAST_STORE; where none is named, ./outlast.db.
 
     Exit codes: 0 nothing stands in the way, 2 a setting or the store is not what it should be, 3 the store does not
     answer.

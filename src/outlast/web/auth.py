@@ -11,14 +11,13 @@ import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from outlast.errors import ConfigurationError
-from outlast.principal import ADMIN, SCOPES, Principal
+from outlast.principal import ADMIN, Principal
+from outlast.web.keys import Key, parse_keys
 from outlast.web.problems import Problem, shown, unauthenticated
 
 Answer = str | Principal | None
@@ -42,7 +41,12 @@ def _awaited(authenticate: Authenticate) -> AwaitedAuthenticate:
 def require(principal: Principal, scope: str) -> None:
     """Raise Problem unless the principal has the scope."""
     if not principal.may(scope):
-        raise Problem("forbidden_scope", f"this needs the scope {scope}, which the key does not have")
+        raise Problem("forbidden_scope", f"this needs the scope {scope}, which this caller does not have")
+
+
+NO_KEY = "send an API key that this server knows, as `Authorization: Bearer <key>`"
+BEARER = {"WWW-Authenticate": "Bearer"}
+NOT_RECOGNISED = "the application that this is mounted in (its `authenticate`) did not recognise the caller"
 
 
 class Door:
@@ -51,6 +55,7 @@ class Door:
     def __init__(self, authenticate: Authenticate | None) -> None:
         keys = parse_keys(os.environ.get("OUTLAST_KEYS", ""))
         self._authenticate = _awaited(authenticate) if authenticate else _by_keys(keys) if keys else None
+        self._refusal = unauthenticated(NOT_RECOGNISED) if authenticate else unauthenticated(NO_KEY, BEARER)
 
     @property
     def is_open(self) -> bool:
@@ -66,41 +71,11 @@ class Door:
             return Principal(None, frozenset({ADMIN}))
         answer = await self._authenticate(request)
         if answer is None:
-            raise unauthenticated("send an API key as `Authorization: Bearer <key>`")
+            raise self._refusal
         return answer if isinstance(answer, Principal) else Principal(answer)
 
 
 # -- keys -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """An API key as the server knows it: by its SHA-256, never by itself."""
-
-    id: str
-    digest: str
-    principal: Principal
-
-
-FORM = re.compile(r"([A-Za-z0-9._-]{1,64}):([^:,]{1,128}):([a-z:]+(?:\+[a-z:]+)*):([0-9a-fA-F]{64})")
-
-
-def parse_keys(text: str) -> tuple[Key, ...]:
-    """The keys of `OUTLAST_KEYS`: `id:owner:scope+scope:sha256hex`, parted by commas. Raises ConfigurationError."""
-    return tuple(_key(number, entry.strip()) for number, entry in enumerate(text.split(","), 1) if entry.strip())
-
-
-def _key(number: int, entry: str) -> Key:
-    found = FORM.fullmatch(entry)
-    unknown = set(found[3].split("+")) - SCOPES if found else set()
-    if found is None or unknown:
-        said = f"unknown scope {', '.join(sorted(unknown))}" if unknown else "not of this form"
-        raise ConfigurationError(
-            f"OUTLAST_KEYS, entry {number}: {said}. A key is id:owner:scope+scope:sha256hex; "
-            f"scopes are {', '.join(sorted(SCOPES))}; the last part is what `printf %s KEY | sha256sum` prints"
-        )
-    id, owner, scopes, digest = found.groups()
-    return Key(id, digest.lower(), Principal(owner, frozenset(scopes.split("+"))))
 
 
 def _by_keys(keys: Sequence[Key]) -> AwaitedAuthenticate:

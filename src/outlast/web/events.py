@@ -26,9 +26,7 @@ async def events(call: Call) -> Response:
     lost = cursor is not None and (after is None or after > job.seq)
     if wants_stream:
         return _stream(call, job, after=None if lost else after, lost=lost)
-    if lost and after is not None:
-        return await _restart(call, job)
-    return await _page(call, job, query.whole(call.request.query_params, "after", after or 0, 0, job.seq))
+    return await _page(call, job, after or 0, lost=lost)
 
 
 def _stream(call: Call, job: Job[Any], *, after: int | None, lost: bool) -> Response:
@@ -57,13 +55,18 @@ def _cursor(request: Request) -> str | None:
     return request.headers.get("last-event-id", request.query_params.get("after"))
 
 
-async def _page(call: Call, job: Job[Any], after: int) -> Response:
+async def _page(call: Call, job: Job[Any], after: int, *, lost: bool) -> Response:
     params = call.request.query_params
-    limit = query.whole(params, "limit", query.EVENTS_PAGE, 1, query.MAX_EVENTS_PAGE)
-    seconds = query.wait(params, call.app.limits.wait)
-    if seconds and after == job.seq:
-        await _grown(call, after, seconds)
-    found = await call.app.events(call.id, after=after, limit=limit)
+    read = query.each(
+        after=lambda: query.whole(params, "after", 0, 0),
+        limit=lambda: query.whole(params, "limit", query.EVENTS_PAGE, 1, query.MAX_EVENTS_PAGE),
+        seconds=lambda: query.wait(params, call.app.limits.wait),
+    )
+    if lost:
+        return await _restart(call, job)
+    if read["seconds"] and after == job.seq:
+        await _grown(call, after, read["seconds"])
+    found = await call.app.events(call.id, after=after, limit=read["limit"])
     data = [await event_data(call, event) for event in found]
     return json_reply({"data": data, "nextAfter": found[-1].seq if found else after}, headers=NO_STORE)
 

@@ -83,8 +83,12 @@ async def find(call: Call) -> Response:
 async def show(call: Call) -> Response:
     """One job; with `wait`, as soon as there is news of it."""
     params = call.request.query_params
-    seconds, since = query.wait(params, call.app.limits.wait), query.since(params)
-    payload = "payload" in query.words(params, "include", ("payload",))
+    read = query.each(
+        seconds=lambda: query.wait(params, call.app.limits.wait),
+        since=lambda: query.since(params),
+        payload=lambda: "payload" in query.words(params, "include", ("payload",)),
+    )
+    seconds, since, payload = read["seconds"], read["since"], read["payload"]
     condition = call.request.headers.get("if-none-match")
     known = _known_version(condition) if since is None else since
     job = await call.job(payload=payload)
@@ -141,7 +145,7 @@ def _no_result(job: Job[Any]) -> Problem:
 async def show_output(call: Call) -> Response:
     """The text of a channel, from a character on."""
     params = call.request.query_params
-    after = query.whole(params, "after", 0, 0, 10**12)
+    after = query.whole(params, "after", 0, 0)
     channel = params.get("channel", "text")
     job = await call.job()
     events = await _output_events(call)
@@ -188,11 +192,20 @@ async def retry(call: Call) -> Response:
 
 
 async def signal(call: Call) -> Response:
-    """Leave a value in the job's inbox."""
-    key = _idempotency_key(call)
-    value = read(await read_text(call.request, call.app.limits.payload))
-    job = await call.app.signal(call.id, call.params["name"], value, owner=call.sees, key=key)
+    """Leave a value in the job's inbox; without a body it is null."""
+    key, name = _idempotency_key(call), _signal_name(call)
+    text = await read_optional_text(call.request, call.app.limits.payload)
+    value = None if text is None else read(text)
+    job = await call.app.signal(call.id, name, value, owner=call.sees, key=key)
     return await job_reply(call, job, 202)
+
+
+def _signal_name(call: Call) -> str:
+    """Before the body is read: a name that cannot be is wrong whatever is sent to it."""
+    name, longest = call.params["name"], call.app.limits.name
+    if len(name) > longest or not name.isprintable():
+        raise wrong_field("/name", f"a signal's name is text of 1 to {longest} printable characters")
+    return name
 
 
 async def delete(call: Call) -> Response:

@@ -136,6 +136,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ("job_not_found", "job_ended", "inbox_full", "validation", *BODY),
         (KEY,),
         {},
+        body_needed=False,
     ),
     ("GET", "/healthz"): Operation({200: record({"status": one_of("ok")})}),
     ("GET", "/readyz"): Operation({200: ref("Readiness"), 503: ref("Readiness")}),

@@ -33,9 +33,9 @@ CODES: Mapping[str, tuple[int, str]] = {
     "nul_character": (400, "A string holds the character NUL"),
     "lone_surrogate": (400, "A string holds half a character"),
     # who asks, and how
-    "unauthenticated": (401, "No valid key"),
+    "unauthenticated": (401, "The caller is not known"),
     "forbidden": (403, "Not allowed"),
-    "forbidden_scope": (403, "The key may not do this"),
+    "forbidden_scope": (403, "The caller may not do this"),
     "origin_refused": (403, "Another site's page asked for this"),
     "not_found": (404, "No such address"),
     "job_not_found": (404, "No such job"),
@@ -125,7 +125,7 @@ def problem_of(error: Exception) -> Problem | None:
             more = {"retryAfterMs": RETRY_SECONDS * 1000}
             return Problem("store_unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)}, more=more)
         case HTTPException(status_code=401):
-            return unauthenticated("the application does not know who asks")
+            return unauthenticated("the application did not recognise the caller", headers=error.headers)
         case HTTPException(status_code=403):
             return Problem("forbidden", "the application does not allow this")
     return None
@@ -155,9 +155,10 @@ def reply(problem: Problem, *, instance: str, request_id: str) -> Response:
     return Response(json.dumps(body), status, headers, media_type="application/problem+json")
 
 
-def unauthenticated(detail: str) -> Problem:
-    """Nobody is known to ask."""
-    return Problem("unauthenticated", detail, headers={"WWW-Authenticate": "Bearer"})
+def unauthenticated(detail: str, headers: Mapping[str, str] | None = None) -> Problem:
+    """Nobody is known to ask. What would be asked of a caller, `WWW-Authenticate`, only its asker knows."""
+    told = {name: value for name, value in (headers or {}).items() if name.lower() == "www-authenticate"}
+    return Problem("unauthenticated", detail, headers=told)
 
 
 def unexpected() -> Problem:
@@ -174,4 +175,12 @@ def shown(value: object) -> str:
 def wrong_field(pointer: str, detail: str, *, code: str = "validation", place: str | None = None) -> Problem:
     """A problem with one field; `place` is `query` or `header` where it is not the body."""
     error = {"pointer": pointer, "detail": detail}
-    return Problem(code, f"{pointer.lstrip('/')}: {detail}", errors=[error if place is None else error | {"in": place}])
+    return wrong_fields([(code, error if place is None else error | {"in": place})])
+
+
+def wrong_fields(wrong: Sequence[tuple[str, Mapping[str, str]]]) -> Problem:
+    """One problem for several wrong fields, each with the code it would have alone; the first one's is that of all."""
+    code, first = wrong[0]
+    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
+    detail = f"{first['pointer'].lstrip('/')}: {first['detail']}{more}"
+    return Problem(code, detail, errors=[error for _, error in wrong[:20]])

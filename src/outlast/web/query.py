@@ -3,13 +3,14 @@
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from outlast.job import Status
 from outlast.verbs import Owner, Query
-from outlast.web.problems import Problem, shown, wrong_field
+from outlast.web.problems import Problem, shown, wrong_field, wrong_fields
 
 JOBS_PAGE, MAX_JOBS_PAGE = 50, 200
 EVENTS_PAGE, MAX_EVENTS_PAGE = 500, 1_000
@@ -23,13 +24,28 @@ VERSION = re.compile(r'"?v?([0-9]{1,15})"?')
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
-def whole(params: Params, name: str, default: int, low: int, high: int) -> int:
+def each(**readers: Callable[[], Any]) -> dict[str, Any]:
+    """What every reader reads. Raises one Problem for all that are wrong."""
+    read: dict[str, Any] = {}
+    wrong: list[Problem] = []
+    for name, reader in readers.items():
+        try:
+            read[name] = reader()
+        except Problem as problem:
+            wrong.append(problem)
+    if wrong:
+        raise wrong_fields([(problem.code, error) for problem in wrong for error in problem.errors])
+    return read
+
+
+def whole(params: Params, name: str, default: int, low: int, high: int | None = None) -> int:
     """A whole number within bounds."""
     text = params.get(name)
     if text is None:
         return default
-    if not NUMBER.fullmatch(text) or not low <= int(text) <= high:
-        raise wrong_field(f"/{name}", f"a whole number from {low} to {high}, not {shown(text)}", place="query")
+    if not NUMBER.fullmatch(text) or int(text) < low or (high is not None and int(text) > high):
+        bounds = f"from {low} on" if high is None else f"from {low} to {high}"
+        raise wrong_field(f"/{name}", f"a whole number {bounds}, not {shown(text)}", place="query")
     return int(text)
 
 
@@ -107,22 +123,19 @@ class Page:
 
 def page(params: Params, owner: Owner) -> Page:
     """The page a list request asks for. One job more than its limit is queried, to know whether more follow."""
-    limit = whole(params, "limit", JOBS_PAGE, 1, MAX_JOBS_PAGE)
     filters = "&".join(f"{name}={params[name]}" for name in FILTERS if name in params)
-    query = Query(
-        owner=owner,
-        status=_statuses(params),
-        type=params.get("type"),
-        tag=params.get("tag"),
-        batch_id=params.get("batchId"),
-        created_after=_instant(params, "createdAfter"),
-        created_before=_instant(params, "createdBefore"),
-        updated_after=_instant(params, "updatedAfter"),
-        before=_opened(params["cursor"], filters) if "cursor" in params else None,
-        oldest_first=_oldest_first(params),
-        limit=limit + 1,
+    read = each(
+        status=lambda: _statuses(params),
+        created_after=lambda: _instant(params, "createdAfter"),
+        created_before=lambda: _instant(params, "createdBefore"),
+        updated_after=lambda: _instant(params, "updatedAfter"),
+        before=lambda: _opened(params["cursor"], filters) if "cursor" in params else None,
+        oldest_first=lambda: _oldest_first(params),
+        limit=lambda: whole(params, "limit", JOBS_PAGE, 1, MAX_JOBS_PAGE) + 1,
     )
-    return Page(query, limit, filters)
+    type, tag, batch_id = params.get("type"), params.get("tag"), params.get("batchId")
+    query = Query(owner=owner, type=type, tag=tag, batch_id=batch_id, **read)
+    return Page(query, query.limit - 1, filters)
 
 
 FILTERS = ("status", "type", "tag", "batchId", "createdAfter", "createdBefore", "updatedAfter", "order")

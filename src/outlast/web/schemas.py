@@ -110,6 +110,7 @@ JOB = record(
         "queuedAt": TIME,
         "startedAt": or_null(TIME),
         "cancelRequestedAt": or_null(TIME),
+        "cancelReason": or_null(TEXT),
         "expiresAt": or_null(TIME),
         "deadline": or_null(TIME),
         "estimatedCompletion": or_null(TIME),

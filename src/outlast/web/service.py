@@ -21,6 +21,12 @@ from outlast.web.surface import Route, Surface
 MOUNT = "/jobs"
 
 
+async def index(call: Call) -> Response:
+    """What there is, for somebody who opens the bare address. A page of the same path goes before it."""
+    there = {"jobs": MOUNT, "openapi": "/openapi.json", "health": "/healthz", "ready": "/readyz"}
+    return json_reply({"name": "outlast"} | {name: call.root + path for name, path in there.items()})
+
+
 async def openapi(call: Call) -> Response:
     """This service in the words of OpenAPI."""
     routes = [(MOUNT, route) for route in JOBS] + [("", route) for route in SERVICE]
@@ -50,7 +56,7 @@ def service(
     pages: routes to be served beside the service's own.
     """
     door = Door(authenticate)
-    beside = Surface(app, SERVICE, door)
+    beside = Surface(app, (*SERVICE, Route("GET", "", index, None)), door)
     routes: list[BaseRoute] = [
         BareMount(MOUNT, app=Surface(app, JOBS, door)),
         *(Path(route.path, beside) for route in SERVICE),

@@ -72,12 +72,19 @@ class EventStream(Response):
         self._call.readers[owner] += 1
         try:
             if scope["method"] != "HEAD":
-                await self._stream(receive, send)
+                await self._until_over(receive, send)
             await _sent(send, b"", more=False)
         except TooSlow:
             logger.warning("a reader of job %s did not take its events and was cut off", self._job.id)
         finally:
             self._call.readers[owner] -= 1
+
+    async def _until_over(self, receive: Receive, send: Send) -> None:
+        try:
+            await self._stream(receive, send)
+        except asyncio.CancelledError:
+            # A host that goes down waits no longer. Raised on, this would be a traceback in its log, and no end here.
+            await _sent(send, self._end("shutdown"))
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         until = monotonic() + LIFE

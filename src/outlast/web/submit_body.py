@@ -14,7 +14,7 @@ from outlast.handler import Options
 from outlast.job import RANK
 from outlast.notation import canonical
 from outlast.policy import Limits
-from outlast.web.problems import Problem, shown
+from outlast.web.problems import shown, wrong_fields
 from outlast.web.query import instant
 from outlast.web.strict_json import Members
 
@@ -51,7 +51,7 @@ def decode(members: Members, limits: Limits) -> Submission:
             wrong.append((error.code, {"pointer": _pointer(name) + error.below, "detail": str(error)}))
     wrong += [("validation", error) for error in _missing_or_at_odds(members.values)]
     if wrong:
-        raise _problem(wrong)
+        raise wrong_fields(wrong)
     options = cast(Options, {OPTIONS[name]: value for name, value in read.items() if name in OPTIONS})
     return Submission(read["type"], members.sources.get("payload", "{}"), options)
 
@@ -61,13 +61,6 @@ def _missing_or_at_odds(values: Mapping[str, Any]) -> Iterator[dict[str, str]]:
         yield {"pointer": "/type", "detail": "missing; it names the handler"}
     if "delayMs" in values and "runAt" in values:
         yield {"pointer": "/runAt", "detail": "give delayMs or runAt, not both"}
-
-
-def _problem(wrong: list[tuple[str, dict[str, str]]]) -> Problem:
-    code, first = wrong[0]
-    more = f" (and {len(wrong) - 1} more)" if len(wrong) > 1 else ""
-    detail = f"{first['pointer'].lstrip('/')}: {first['detail']}{more}"
-    return Problem(code, detail, errors=[error for _, error in wrong[:20]])
 
 
 def _pointer(name: str) -> str:
@@ -166,8 +159,8 @@ OPTIONS: Mapping[str, str] = {
 READ_ONLY = frozenset(
     "id owner ownerid user userid status state version seq turn lease leaseuntil worker tag attempt attempts "
     "retrycount retryof progress currentstep message steps waiting output result error lasterror usage urls "
-    "createdat updatedat queuedat startedat completedat cancelrequestedat expiresat estimatedcompletion "
-    "pollafterms".split()
+    "createdat updatedat queuedat startedat completedat cancelrequestedat cancelreason expiresat "
+    "estimatedcompletion pollafterms".split()
 )
 """What the server sets, in lower case and without underscores."""
 

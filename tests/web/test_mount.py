@@ -1,0 +1,44 @@
+"""The surface in a host of somebody else's: what is missing, and how it goes down."""
+
+import asyncio
+import logging
+import subprocess
+import sys
+
+import httpx2
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+
+from tests.web.ground import make_app, stream, submit
+
+
+@pytest.mark.parametrize("door", ["app.asgi()", "app.mount(object(), '/jobs')"])
+def test_without_the_extra_a_host_is_told_what_to_install(door: str) -> None:
+    hide = "import sys; sys.modules['starlette'] = None; from outlast import Outlast; app = Outlast('memory://')"
+    done = subprocess.run([sys.executable, "-c", f"{hide}; {door}"], check=False, capture_output=True, encoding="utf-8")
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("outlast.errors.ConfigurationError: starlette is not installed")
+    assert 'pip install ".[server]"' in last
+
+
+async def test_a_host_that_goes_down_ends_a_stream_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    app = make_app()
+    host = Starlette(lifespan=app.lifespan)
+    app.mount(host)
+    # As a plain uvicorn would: nothing tells the app before its streams are cancelled.
+    server = uvicorn.Server(uvicorn.Config(host, port=0, log_config=None, timeout_graceful_shutdown=1))
+    task = asyncio.create_task(server.serve())
+    async with asyncio.timeout(20):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    async with httpx2.AsyncClient(base_url=url, timeout=20) as http:
+        job = await submit(http, "ask", question="?")
+        async with stream(http, f"/jobs/{job['id']}/events") as (_, found):
+            await anext(found)
+            server.should_exit = True
+            assert [one.event async for one in found][-1] == "stream.end"
+    await task
+    assert [record for record in caplog.records if record.exc_info] == []

@@ -2,8 +2,8 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -25,6 +25,8 @@ from outlast.worker import Worker
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Lifespan = Callable[["Outlast"], AbstractAsyncContextManager[Any]]
+
 DEFAULT_STORE = "sqlite:///outlast.db"
 
 
@@ -38,6 +40,8 @@ class Outlast(Verbs):
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
     limits: the caps; see `Limits`.
+    lifespan: called with the app by each worker as it starts; what its `async with` gives is `ctx.state` in the
+        handlers, and is let go of when the worker has handed back its jobs.
 
     It connects at first use. `async with app`, or `app.lifespan` in a web app, makes sure that it lets go at the end.
     """
@@ -50,9 +54,11 @@ class Outlast(Verbs):
         grace: Duration = 10.0,
         lease: Duration = LEASE,
         limits: Limits | None = None,
+        lifespan: Lifespan | None = None,
     ) -> None:
         super().__init__(limits or Limits())
         self.store = store
+        self._resources = lifespan or _nothing
         self.concurrency = concurrency
         self.grace = seconds(grace)
         self.lease = seconds(lease)
@@ -188,18 +194,24 @@ class Outlast(Verbs):
             yield
 
     @asynccontextmanager
-    async def working(self, *, burst: bool = False) -> AsyncIterator[Worker]:
-        """A worker, and a sweeper beside it, for as long as the block lasts."""
+    async def working(self, *, burst: bool = False, types: Collection[str] | None = None) -> AsyncIterator[Worker]:
+        """A worker, and a sweeper beside it, for as long as the block lasts.
+
+        Parameters
+        ----------
+        burst: it ends by itself (`worker.ended`) once nothing is left to claim.
+        types: of which jobs are taken; None: of all that have a handler.
+        """
         opened = await self._open()
         worker = Worker(
             opened.runtime,
-            self.handlers,
+            {type: handler for type, handler in self.handlers.items() if types is None or type in types},
             opened.sweeper,
             slots=self.concurrency,
             lease=self.lease,
             burst=burst,
         )
-        async with self.sweeping():
+        async with self._resources(self) as opened.runtime.state, self.sweeping():
             task = asyncio.create_task(worker.run(), name="outlast worker")
             try:
                 yield worker
@@ -267,3 +279,7 @@ class Outlast(Verbs):
         from outlast import web
 
         return web.asgi(self, authenticate)
+
+
+def _nothing(app: Outlast) -> AbstractAsyncContextManager[None]:
+    return nullcontext()

@@ -168,3 +168,19 @@ def test_a_changed_file_starts_the_server_again_and_the_job_goes_on(place: Place
         until(lambda: place.job(id, wait=20)["result"] == {"attempt": 1})
         assert server.stop() == 0
         assert len(set(slices(gate))) == 2
+
+
+def test_a_worker_takes_the_types_it_is_told_to(place: Place) -> None:
+    with place.serving("--no-worker"):
+        greeting, failing = place.submit("greet", name="Ada"), place.submit("fail", why="it must")
+        assert place.run("worker", APP, "--burst", "--except", "greet").returncode == 0
+        assert [place.job(id)["status"] for id in (greeting, failing)] == ["queued", "failed"]
+        assert place.run("worker", APP, "--burst", "--only", "greet").returncode == 0
+        assert place.job(greeting)["status"] == "completed"
+
+
+def test_a_type_that_no_handler_has_is_named(place: Place) -> None:
+    for option in ("--only", "--except"):
+        done = place.run("worker", APP, option, "great", "--burst")
+        assert done.returncode == 2
+        assert "did you mean greet?" in done.stderr

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 import click
@@ -75,19 +76,39 @@ def _open_to_all(host: str) -> str:
 @app_argument
 @store_option
 @concurrency_option
+@click.option("--only", metavar="A,B", help="Take jobs of these types alone.")
+@click.option("--except", "leave", metavar="C", help="Take jobs of all types but these.")
 @click.option("--burst", is_flag=True, help="End when no job is ready any more.")
-def worker(place: str, store: str | None, concurrency: int | None, burst: bool) -> None:
+def worker(
+    place: str, store: str | None, concurrency: int | None, only: str | None, leave: str | None, burst: bool
+) -> None:
     """Run the jobs of the app at MODULE:APP, and serve nothing.
 
     Any number of workers may share a store. SIGTERM or Ctrl-C hands running jobs back and ends; a second one ends at
     once.
     """
-    _with_app(place, store, concurrency, lambda app: asyncio.run(_work(app, burst)))
+    _with_app(place, store, concurrency, lambda app: asyncio.run(_work(app, chosen(app, only, leave), burst)))
 
 
-async def _work(app: "Outlast", burst: bool) -> None:
+def chosen(app: "Outlast", only: str | None, leave: str | None) -> frozenset[str]:
+    """The types that a worker takes."""
+    known = frozenset(app.handlers)
+    taken = known if only is None else _types(only, known)
+    return taken - _types(leave, known) if leave is not None else taken
+
+
+def _types(text: str, known: frozenset[str]) -> frozenset[str]:
+    types = frozenset(name.strip() for name in text.split(",") if name.strip())
+    for name in sorted(types - known):
+        near = get_close_matches(name, known, n=1)
+        meant = f"did you mean {near[0]}?" if near else f"known are {', '.join(sorted(known)) or 'none'}"
+        raise Refused(f"there is no handler for {name[:64]!r}; {meant}")
+    return types
+
+
+async def _work(app: "Outlast", types: frozenset[str], burst: bool) -> None:
     with asked_to_stop() as asked:
-        async with app, app.working(burst=burst) as worker:
+        async with app, app.working(burst=burst, types=types) as worker:
             _warn(app)
             waits = {asyncio.create_task(asked.wait()), asyncio.create_task(worker.ended.wait())}
             _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

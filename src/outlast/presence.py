@@ -4,11 +4,9 @@ The operating system releases the lock when the process is gone, however it went
 leases. A paused process keeps its lock; then the lease alone decides.
 """
 
-import getpass
 import os
 import socket
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,7 +90,14 @@ def gone(folder: Path, workers: Sequence[WorkerInfo]) -> frozenset[str]:
 
 def folder(store: Store) -> Path:
     """Where the workers of a store on this host keep their locks."""
-    return store.locks or Path(tempfile.gettempdir()) / f"outlast-{getpass.getuser()}.locks"
+    return store.locks or _folder_of_user()
+
+
+def _folder_of_user() -> Path:
+    import getpass
+    import tempfile
+
+    return Path(tempfile.gettempdir()) / f"outlast-{getpass.getuser()}.locks"
 
 
 def forget(folder: Path, worker: str) -> None:

@@ -19,6 +19,10 @@ WORDS: Mapping[str, tuple[int, str]] = {
     "worker.stopping": (logging.INFO, "worker %(worker)s stops; %(running)s jobs to hand back"),
     "worker.stopped": (logging.INFO, "worker %(worker)s stopped"),
     "worker.failed": (logging.ERROR, "worker %(worker)s met an error and goes on"),
+    "worker.blocked": (
+        logging.WARNING,
+        "worker %(worker)s stands still for %(seconds)s s now: a handler blocks its event loop; a `def` step would not",
+    ),
     "worker.died": (logging.WARNING, "worker %(worker)s is gone; its jobs go on elsewhere"),
     "sweep.failed": (logging.ERROR, "the sweep failed; it tries again"),
     "attempt.started": (logging.INFO, "job %(job_id)s (%(type)s) attempt %(attempt)s starts"),

@@ -33,13 +33,23 @@ class Renewer:
     ttl: seconds a renewal is good for.
     beat: called on the worker's loop with each renewal, for its sign of life.
     failed: called there with the error of a renewal that did not get through.
+    blocked: called on the renewer's own thread with the seconds for which the worker's loop has not moved.
     """
 
-    def __init__(self, store: Store, ttl: float, beat: Callable[[], None], failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        ttl: float,
+        beat: Callable[[], None],
+        failed: Callable[[Exception], None],
+        blocked: Callable[[float], None],
+    ) -> None:
         self._store = store
         self._ttl = ttl
         self._beat = beat
         self._failed = failed
+        self._blocked = blocked
+        self._unheard: float | None = None
         self._held: dict[str, Held] = {}
         self._loop = asyncio.get_running_loop()
         self._stop = threading.Event()
@@ -76,7 +86,7 @@ class Renewer:
     async def _renew_for_ever(self) -> None:
         pause = self._ttl / 3
         while not await asyncio.to_thread(self._stop.wait, pause):
-            self._on_worker_loop(self._beat)
+            self._knock()
             try:
                 await self._renew()
                 pause = self._ttl / 3
@@ -85,6 +95,17 @@ class Renewer:
                 # Whatever it is, a renewer that gave up would lose every lease; what is late stops itself below.
                 self._on_worker_loop(partial(self._failed, error))
             self._give_up()
+
+    def _knock(self) -> None:
+        if self._unheard is not None:
+            self._blocked(time.monotonic() - self._unheard)
+            return
+        self._unheard = time.monotonic()
+        self._on_worker_loop(self._heard)
+
+    def _heard(self) -> None:
+        self._unheard = None
+        self._beat()
 
     async def _renew(self) -> None:
         asked = time.monotonic()

@@ -68,7 +68,7 @@ class Worker:
         self._started_at = self._store.now()
         self._lock.acquire()
         await self._show()
-        self._renewer = Renewer(self._store, self._ttl, self._beat, self._failed)
+        self._renewer = Renewer(self._store, self._ttl, self._beat, self._failed, self._blocked)
         self._renewer.start()
         deaf = self._store.listen(self._hear)
         types = ", ".join(sorted(self._handlers)) or "no type"
@@ -176,6 +176,9 @@ class Worker:
             await presence.show(self._store, info)
         except StoreError as error:
             self._failed(error)
+
+    def _blocked(self, seconds: float) -> None:
+        self._runtime.observe("worker.blocked", worker=self.id, seconds=round(seconds))
 
     def _failed(self, error: Exception) -> None:
         self._runtime.observe("worker.failed", worker=self.id, error=error)

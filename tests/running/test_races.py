@@ -1,6 +1,7 @@
 """Moments in between: what happens while a write is in flight, while a job parks, and when it runs again."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -325,6 +326,19 @@ async def test_a_renewal_that_takes_too_long_is_tried_again_and_no_lease_is_lost
         async with app.working():
             assert (await app.wait(await long.submit(), 15)).result == 1
     assert store.renewals > 3
+
+
+async def test_a_handler_that_blocks_the_loop_is_told_of_and_keeps_its_lease(url: str) -> None:
+    async with Outlast(url, lease=0.6) as app:
+
+        @app.handler
+        async def blocks(ctx: Context) -> int:
+            time.sleep(1.0)
+            return ctx.attempt
+
+        async with app.working():
+            assert (await app.wait(await blocks.submit(), 15)).result == 1
+    assert app.observe.counts["worker.blocked"] > 0
 
 
 async def test_one_failed_look_at_a_wish_costs_no_attempt() -> None:

@@ -227,7 +227,8 @@ async def said(crew: Crew, words: str) -> bool:
 
 
 async def taken_over(app: Outlast, job: Job[Any]) -> bool:
-    return (await app.get(job.id)).lease != job.lease
+    # Not by the lease: the worker may have ended the job in the moment in which it was stopped.
+    return (await app.get(job.id)).deaths > job.deaths
 
 
 async def whole_log(app: Outlast, id: str) -> list[Event]:

@@ -8,7 +8,6 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 import asyncio
 import re
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from random import random
 from typing import Any, Literal
@@ -137,8 +136,7 @@ class Attempt:
     async def run(self) -> None:
         """Call the handler and make the move it leads to. What goes wrong on the way costs the attempt, not the job."""
         self._observe("attempt.started")
-        with ExitStack() as stack:
-            stack.enter_context(self._runtime.hub.holding(self.job.id, self.turned))
+        with self._runtime.hub.holding(self.job.id, self.turned):
             try:
                 outcome = await self._call()
                 change = await self._settle(outcome)

@@ -223,3 +223,15 @@ def test_a_change_sets_fields_numbers_events_and_leaves_the_rest() -> None:
     assert changed == replace(job, progress=5.0, seq=6, version=5, updated_at=NOW + 2)
     assert [event.seq for event in numbered] == [5, 6]
     assert Change(id="job_1", set={"progress": 5.0}).applied(job)[0] == replace(job, progress=5.0)
+
+
+def test_a_job_evolves_into_a_new_one_and_stays_as_it_is() -> None:
+    job: Job[None] = Job(id="job_1", type="report")
+    later = job.evolve(status=Status.COMPLETED, attempt=2)
+    assert later == replace(job, status=Status.COMPLETED, attempt=2)
+    assert (job.status, job.attempt) == (Status.QUEUED, 0)
+
+
+def test_a_job_does_not_evolve_into_what_has_other_fields() -> None:
+    with pytest.raises(TypeError, match="no field state"):
+        Job(id="job_1", type="report").evolve(state="queued")

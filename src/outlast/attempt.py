@@ -8,7 +8,7 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 import asyncio
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from random import random
 from typing import Any, Literal
 
@@ -240,7 +240,7 @@ class Attempt:
             # A read that fails takes nothing from the attempt; its writes are guarded by themselves.
             self._look_at = self._store.now() + LOOK_AGAIN
         else:
-            self._recorder.refresh(job if job is not None else replace(self.job, lease=None))
+            self._recorder.refresh(job if job is not None else self.job.evolve(lease=None))
             context.turned()
 
     # -- what became of it ------------------------------------------------------------------------------------------

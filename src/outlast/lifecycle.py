@@ -85,8 +85,7 @@ def submit(
     log: what its log begins with of theirs (`output.inherited`), and the `offsets` of the channels after it.
     """
     later = run_at is not None and run_at > now
-    born = replace(
-        job,
+    born = job.evolve(
         status=QUEUED,
         created_at=now,
         queued_at=now,
@@ -284,7 +283,7 @@ def cancel(job: Job[Any], now: float, *, by: str | None = None, reason: str | No
         return None
     asked: dict[str, Any] = {"cancel_requested_at": now, "cancel_reason": reason}
     if job.status is not PROCESSING:
-        return _cancelled(replace(job, **asked), now, **asked)
+        return _cancelled(job.evolve(**asked), now, **asked)
     wish = Event(type="job.cancel_requested", time=now, attempt=job.attempt, data={"by": by, "reason": reason})
     return Change(id=job.id, turn=job.turn, set={**asked, "turn": job.turn + 1}, events=(wish,))
 

@@ -184,7 +184,7 @@ class Recorder:
                 self._require_open()
                 await self._take_back()
                 set, events, steps = self._drained()
-                self.job = replace(self.job, **set)
+                self.job = self.job.evolve(**set)
                 if completed:
                     events = (*events, *self._done_events())
                 while True:
@@ -202,8 +202,7 @@ class Recorder:
         if job.lease != self.lease:
             self.lose(job)
         elif job.turn > self.job.turn:
-            self.job = replace(
-                self.job,
+            self.job = self.job.evolve(
                 turn=job.turn,
                 inbox=job.inbox,
                 cancel_requested_at=job.cancel_requested_at,
@@ -321,7 +320,7 @@ class Recorder:
 
     def _laid(self, set: Mapping[str, Any], events: Iterable[Event] = (), steps: Iterable[Step] = ()) -> Change:
         """An append, and the job as it will be: whoever cancels the call that sends it does not stop the append."""
-        self.job = replace(self.job, **set)
+        self.job = self.job.evolve(**set)
         return lifecycle.append(self.job, set=set, events=events, steps=steps)
 
     def _done_events(self) -> list[Event]:

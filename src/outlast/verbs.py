@@ -7,7 +7,7 @@ from asyncio import AbstractEventLoop
 from asyncio import Event as Flag
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from outlast import lifecycle, output, policy, presence
@@ -250,10 +250,10 @@ class Verbs(ABC):
         handler = self.handlers.get(job.type)
         try:
             codec = handler.result if handler is not None else Codec(Any, "the result")
-            return replace(job, result=codec.decode(job.result_json))
+            return job.evolve(result=codec.decode(job.result_json))
         except NotJson:
             # Written by an older version of the handler: the plain JSON is all that can be said.
-            return replace(job, result=json.loads(job.result_json))
+            return job.evolve(result=json.loads(job.result_json))
 
     async def list(
         self,

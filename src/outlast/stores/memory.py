@@ -98,7 +98,7 @@ class MemoryStore:
         with self._lock:
             found = [self._jobs.get(id) for id in ids]
         seen = [job if job is not None and owner in (ANY, job.owner) else None for job in found]
-        return seen if payload else [job and replace(job, payload_json=None) for job in seen]
+        return seen if payload else [job and job.evolve(payload_json=None) for job in seen]
 
     async def find(self, query: Query) -> list[Job[Any]]:
         with self._lock:
@@ -106,7 +106,7 @@ class MemoryStore:
         if query.before is not None:
             jobs = [job for job in jobs if (job.id > query.before if query.oldest_first else job.id < query.before)]
         jobs.sort(key=lambda job: job.id, reverse=not query.oldest_first)
-        return [replace(job, payload_json=None, result_json=None) for job in jobs[: query.limit]]
+        return [job.evolve(payload_json=None, result_json=None) for job in jobs[: query.limit]]
 
     async def count(self, query: Query) -> dict[tuple[str, Status], int]:
         with self._lock:
@@ -140,7 +140,7 @@ class MemoryStore:
         job = self._jobs.get(lease.job_id)
         if job is None or job.lease != lease.lease:
             return None
-        self._jobs[job.id] = replace(job, lease_until=until)
+        self._jobs[job.id] = job.evolve(lease_until=until)
         return Head(job.seq, job.turn)
 
     async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
@@ -163,7 +163,7 @@ class MemoryStore:
     def _write(self, job: Job[Any], change: Change) -> None:
         job, events = change.applied(job)
         if change.place is not None:
-            job = replace(job, tag=self._tag(job, change.place))
+            job = job.evolve(tag=self._tag(job, change.place))
         self._jobs[job.id] = job
         self._events[job.id] += events
         steps = self._steps[job.id]
@@ -191,7 +191,7 @@ class MemoryStore:
         with self._lock:
             jobs = [job for job in self._jobs.values() if _due_at(job) <= now or job.worker in dead]
         jobs.sort(key=_due_at)
-        return [replace(job, payload_json=None) for job in jobs[:limit]]
+        return [job.evolve(payload_json=None) for job in jobs[:limit]]
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 500, output: bool = True) -> list[Event]:
         with self._lock:

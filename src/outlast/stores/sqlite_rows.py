@@ -121,7 +121,7 @@ def job_of(row: Sequence[Any]) -> Job[Any]:
     values["payload_json"] = values.pop("payload")
     values |= _asked_of(values.pop("asked"))
     del values["n"]
-    return Job(**values)
+    return _BLANK.evolve(**values)
 
 
 def fixed_row(job: Job[Any]) -> Values:
@@ -159,6 +159,7 @@ def _default(field: Any) -> Any:
 
 
 _ASKED = {field.name: _default(field) for field in fields(Job) if field.name in ASKED_FIELDS - set(FIXED)}
+_BLANK: Job[Any] = Job(id="", type="")
 _kept_of, _all_asked_of = attrgetter(*KEPT), attrgetter(*_ASKED)
 _PRIORITY = {rank: priority for priority, rank in RANK.items()}
 

@@ -39,8 +39,9 @@ from tests.test_house import depth, line_of
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "outlast"
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md"))
-OURS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in ("quickstart", "guarantees", "architecture"))]
-RUN = [ROOT / "README.md", ROOT / "docs" / "quickstart.md"]
+DOCS = ("quickstart", "operating", "guarantees", "architecture")
+OURS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS)]
+RUN = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "operating.md"]
 PATH = [ROOT / "docs" / f"{name}.md" for name in ("index", "quickstart", "guarantees", "architecture")]
 
 by_name: Callable[[Path], str] = lambda page: page.name  # noqa: E731  # an `ids=` of pytest

@@ -32,6 +32,7 @@ HOUSE = (
     "stores/sqlite*",
     "stores/__init__",
     "calls",
+    "hooks",
     "recorder",
     "replay",
     "context",

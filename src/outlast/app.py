@@ -11,6 +11,7 @@ from outlast.attempt import Runtime
 from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
 from outlast.follow import Hub
 from outlast.handler import Duration, Function, Handler, Options, settings_of
+from outlast.hooks import Hook, Hooks, Moment, checked
 from outlast.job import Job, Priority
 from outlast.observe import Observe
 from outlast.policy import Limits, seconds
@@ -24,10 +25,15 @@ from outlast.worker import Worker
 
 P = ParamSpec("P")
 T = TypeVar("T")
+H = TypeVar("H", bound=Hook)
 
 Lifespan = Callable[["Outlast"], AbstractAsyncContextManager[Any]]
 
 DEFAULT_STORE = "sqlite:///outlast.db"
+
+
+_LATER = object()
+"""Stands for a hook that a decorator is going to give."""
 
 
 class Outlast(Verbs):
@@ -63,6 +69,7 @@ class Outlast(Verbs):
         self.grace = seconds(grace)
         self.lease = seconds(lease)
         self.observe = Observe()
+        self._hooks: dict[str, list[Hook]] = {}
         self._opened: Opened | None = None
         self._opening: asyncio.Lock | None = None
 
@@ -115,6 +122,35 @@ class Outlast(Verbs):
         self.handlers[handler.name] = handler
         return handler
 
+    # -- hooks ------------------------------------------------------------------------------------------------------
+
+    @overload
+    def on(self, moment: Moment, /) -> Callable[[H], H]: ...
+
+    @overload
+    def on(self, moment: Moment, hook: H, /) -> H: ...
+
+    def on(self, moment: Moment, hook: Any = _LATER, /) -> Any:
+        """Have `hook(job, error)` called when a job moves; also as a decorator, `@app.on("failed")`.
+
+        It is called after the commit, in the process that made the move, and can neither delay nor break a job: what
+        it raises is logged. A `def` runs in a thread. One call has 30 s; of one job, moment follows moment.
+
+        Parameters
+        ----------
+        moment: `submitted`, `started` (each time a worker takes the job), `waiting`, `retrying`, `completed`, `failed`
+            or `cancelled`.
+        hook: takes the job as it then is (without its payload) and the exception that was raised; None where there was
+            none, or where this process does not have it: `job.last_error` says what is known.
+
+        Raises ConfigurationError for another moment, or a function that does not take these two arguments.
+        """
+        if hook is _LATER:
+            return lambda function: self.on(moment, function)
+        checked(moment, hook)
+        self._hooks.setdefault(moment, []).append(hook)
+        return hook
+
     # -- submit -----------------------------------------------------------------------------------------------------
 
     async def submit(self, type: str, payload: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Job[Any]:
@@ -146,7 +182,10 @@ class Outlast(Verbs):
         if job.id != new.job.id and job.fingerprint != new.job.fingerprint:
             raise IdempotencyKeyReused(job.id)
         self.observe("job.submitted", job_id=job.id, type=job.type)
-        return job, job.id == new.job.id
+        fresh = job.id == new.job.id
+        if fresh:
+            runtime.hooks.fire("submitted", job)
+        return job, fresh
 
     def _handler(self, type: str) -> Handler[Any, Any]:
         handler = self.handlers.get(type)
@@ -158,7 +197,8 @@ class Outlast(Verbs):
 
     async def sweep(self) -> int:
         """Move all that is due now; answers how many jobs were moved or removed."""
-        return await recover((await self._runtime()).store, self.observe)
+        runtime = await self._runtime()
+        return await recover(runtime.store, self.observe, runtime.hooks)
 
     # -- connect, run -----------------------------------------------------------------------------------------------
 
@@ -184,6 +224,7 @@ class Outlast(Verbs):
         """Let go of the store. The app may be opened again."""
         await self.stop()
         if self._opened is not None:
+            await self._opened.runtime.hooks.drain()
             opened, self._opened = self._opened, None
             await opened.store.close()
 
@@ -218,6 +259,7 @@ class Outlast(Verbs):
             finally:
                 worker.stop()
                 await task
+                await opened.runtime.hooks.drain()
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:
@@ -260,8 +302,10 @@ class Outlast(Verbs):
     def _around(self, store: Store) -> Opened:
         hub = Hub(store)
         hub.start()
-        runtime = Runtime(store, Batched(store), hub, self.observe, self.limits, self.grace)
-        return Opened(store, runtime, Sweeper(store, self.observe), asyncio.Event(), asyncio.get_running_loop())
+        hooks = Hooks(self._hooks, self._decoded, self.observe)
+        runtime = Runtime(store, Batched(store), hub, self.observe, hooks, self.limits, self.grace)
+        sweeper = Sweeper(store, self.observe, hooks)
+        return Opened(store, runtime, sweeper, asyncio.Event(), asyncio.get_running_loop())
 
     # -- serve: the one door upward ---------------------------------------------------------------------------------
 

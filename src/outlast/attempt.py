@@ -27,6 +27,7 @@ from outlast.errors import (
 )
 from outlast.follow import Hub
 from outlast.handler import Handler
+from outlast.hooks import Hooks
 from outlast.job import Change, Job, JobError, Status, Waiting
 from outlast.observe import Observe
 from outlast.policy import Limits
@@ -50,7 +51,10 @@ class Returned:
 
 @dataclass(frozen=True, slots=True)
 class Raised:
-    """The attempt failed; `after` is when the handler wants to be tried again, in seconds."""
+    """The attempt failed; `after` is when the handler wants to be tried again, in seconds.
+
+    `cause` is what was raised; None where time ran out, or the handler was not called.
+    """
 
     error: JobError
     after: float | None = None
@@ -109,6 +113,7 @@ class Runtime:
     one: Batched
     hub: Hub
     observe: Observe
+    hooks: Hooks
     limits: Limits
     grace: float
     state: Any = None
@@ -136,11 +141,15 @@ class Attempt:
     async def run(self) -> None:
         """Call the handler and make the move it leads to. What goes wrong on the way costs the attempt, not the job."""
         self._observe("attempt.started")
+        self._runtime.hooks.fire("started", self.job)
         with self._runtime.hub.holding(self.job.id, self.turned):
             try:
                 outcome = await self._call()
                 change = await self._settle(outcome)
                 self._tell(outcome, change)
+                if change is not None:
+                    cause = outcome.cause if isinstance(outcome, Raised) else None
+                    self._runtime.hooks.moved(self._recorder.job, change, cause)
             finally:
                 self._recorder.close()
                 if self._task is not None and not self._task.done():
@@ -265,8 +274,7 @@ class Attempt:
             advice=error.advice if isinstance(error, Fail) else None,
             details=error.details if isinstance(error, Fail) else None,
         )
-        # What a handler says on purpose needs no traceback.
-        return Raised(failure, after, None if isinstance(error, HandlerError) else raised)
+        return Raised(failure, after, raised)
 
     def _failed(self, code: str, message: str) -> Raised:
         retryable = code in ("timeout", "handler_error")
@@ -303,7 +311,9 @@ class Attempt:
             case Returned():
                 self._observe("attempt.completed")
             case Raised(error, _, cause):
-                self._observe("attempt.failed", error=cause, code=error.code, message=error.message)
+                # What a handler says on purpose needs no traceback.
+                shown = None if cause is None or isinstance(_leaf(cause), HandlerError) else cause
+                self._observe("attempt.failed", error=shown, code=error.code, message=error.message)
             case Parked(waiting):
                 self._observe("attempt.parked", reason=waiting.reason)
             case HandedBack(reason):

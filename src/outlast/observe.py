@@ -38,6 +38,12 @@ WORDS: Mapping[str, tuple[int, str]] = {
     ),
     "lease.taken_over": (logging.WARNING, "job %(job_id)s: its worker's lease was taken over, now %(status)s"),
     "handler.hung": (logging.ERROR, "job %(job_id)s (%(type)s): the handler did not end within %(grace)s s"),
+    "hook.failed": (logging.ERROR, "job %(job_id)s (%(type)s): the hook %(hook)s for %(moment)r failed"),
+    "hook.dropped": (
+        logging.ERROR,
+        "job %(job_id)s (%(type)s): no hook for %(moment)r is called, for %(waiting)s calls wait already",
+    ),
+    "hook.late": (logging.WARNING, "%(count)s calls of hooks were not over within %(seconds)s s and are cut off"),
     "purge.done": (logging.DEBUG, "%(count)s ended jobs removed"),
 }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from outlast import lifecycle, presence
 from outlast.errors import JobNotFound
+from outlast.hooks import Hooks
 from outlast.job import Change, Job, Status
 from outlast.observe import Observe
 from outlast.stores.base import Store
@@ -19,25 +20,25 @@ LOOK_EVERY = 1.0
 """Seconds between two looks for workers of this host that died, give or take a quarter."""
 
 
-async def sweep(store: Store, observe: Observe, dead: frozenset[str] = frozenset()) -> int:
+async def sweep(store: Store, observe: Observe, hooks: Hooks, dead: frozenset[str] = frozenset()) -> int:
     """Move all that is due now; answers how many jobs were moved or removed.
 
     Raises StoreError if the store fails on the way; what was moved stays moved.
     """
     moved = 0
     while jobs := await store.due(BATCH, dead=dead):
-        done = await _move(store, observe, jobs, dead) + await _purge(store, observe, jobs)
+        done = await _move(store, observe, hooks, jobs, dead) + await _purge(store, observe, jobs)
         moved += done
         if len(jobs) < BATCH or not done:
             break
     return moved
 
 
-async def recover(store: Store, observe: Observe) -> int:
+async def recover(store: Store, observe: Observe, hooks: Hooks) -> int:
     """Sweep, with the jobs of workers of this host that died; answers how many jobs were moved or removed."""
     folder = presence.folder(store)
     dead = presence.gone(folder, await presence.present(store))
-    moved = await sweep(store, observe, dead)
+    moved = await sweep(store, observe, hooks, dead)
     for worker in dead:
         # Only now that its jobs are elsewhere may it be forgotten.
         observe("worker.died", worker=worker)
@@ -46,12 +47,14 @@ async def recover(store: Store, observe: Observe) -> int:
     return moved
 
 
-async def _move(store: Store, observe: Observe, jobs: Sequence[Job[Any]], dead: frozenset[str]) -> int:
+async def _move(store: Store, observe: Observe, hooks: Hooks, jobs: Sequence[Job[Any]], dead: frozenset[str]) -> int:
     now = store.now()
     decided = [(job, lifecycle.due(job, now, dead=dead, chance=random())) for job in jobs]
     changes = [(job, change) for job, change in decided if change is not None]
     refused = await _applied(store, [change for _, change in changes])
     for (job, change), held in zip(changes, refused, strict=True):
+        if held:
+            hooks.moved(change.applied(job)[0], change)
         if held and job.status is Status.PROCESSING:
             observe("lease.taken_over", job_id=job.id, attempt=job.attempt, status=str(change.set["status"]))
     return sum(refused)
@@ -75,9 +78,10 @@ async def _purge(store: Store, observe: Observe, jobs: Sequence[Job[Any]]) -> in
 class Sweeper:
     """Sweeps when the clock says so, and looks each second for workers of this host that died."""
 
-    def __init__(self, store: Store, observe: Observe) -> None:
+    def __init__(self, store: Store, observe: Observe, hooks: Hooks) -> None:
         self._store = store
         self._observe = observe
+        self._hooks = hooks
         self._armed = asyncio.Event()
         self._next_at: float | None = None
 
@@ -103,4 +107,4 @@ class Sweeper:
     async def _sweep(self) -> None:
         if self._next_at is not None and self._next_at <= self._store.now():
             self._next_at = None
-        await recover(self._store, self._observe)
+        await recover(self._store, self._observe, self._hooks)

@@ -16,7 +16,7 @@ from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
 from outlast.follow import follow
 from outlast.handler import Duration, Handler
-from outlast.job import Change, Event, Job, Signal, Status, Step
+from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.notation import clean, job_id
 from outlast.policy import Limits, seconds
 from outlast.presence import WorkerInfo
@@ -208,6 +208,7 @@ class Verbs(ABC):
             refused = await runtime.one.apply(change)
             if refused is None:
                 runtime.hub.turned(id)
+                runtime.hooks.moved(change.applied(job)[0], change)
                 return await self.get(id, owner=owner)
             job = refused
         return self._decoded(job)
@@ -228,14 +229,17 @@ class Verbs(ABC):
         old = await self.get(id_of(job), owner=owner, payload=True)
         now = runtime.store.now()
         again = lifecycle.copy_for_retry(old, new_id(now), now, force=force)
-        if from_start:
-            return await runtime.one.insert(lifecycle.submit(again, now))
-        steps = [
-            step for step in await runtime.store.steps(old.id) if step.status == "completed" and not timed_out(step)
-        ]
+        new = lifecycle.submit(again, now) if from_start else await self._going_on(old, again, now)
+        job = await runtime.one.insert(new)
+        runtime.hooks.fire("submitted", job)
+        return job
+
+    async def _going_on(self, old: Job[Any], again: Job[Any], now: float) -> NewJob:
+        """The new job with the finished steps of the old one, and what they wrote."""
+        recorded = await self.steps(old.id)
+        steps = [step for step in recorded if step.status == "completed" and not timed_out(step)]
         log, offsets = output.inherited(await self.log(old.id), steps, now, self.limits.event // 8)
-        new = lifecycle.submit(again, now, steps=steps, log=log, offsets=offsets)
-        return await runtime.one.insert(new)
+        return lifecycle.submit(again, now, steps=steps, log=log, offsets=offsets)
 
     async def delete(self, job: Job[Any] | str, *, owner: Owner = ANY) -> None:
         """Remove an ended job with all that belongs to it. Raises JobNotFound; JobConflict while it is live."""

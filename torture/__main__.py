@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from torture import cuts
 from torture.report import Report
 
 
@@ -27,7 +28,9 @@ class Torture:
     replay: Callable[[Sequence[str]], Report] | None = None
 
 
-TORTURES: Mapping[str, Torture] = {}
+TORTURES: Mapping[str, Torture] = {
+    "cuts": Torture(cuts.run, cuts.replay),
+}
 
 
 def main() -> int:

@@ -33,6 +33,8 @@ HOUSE = (
     "stores/__init__",
     "calls",
     "hooks",
+    "reports",
+    "tracing",
     "recorder",
     "replay",
     "context",
@@ -70,6 +72,7 @@ DOORS = {("app", "web/*"): {"Outlast.mount", "Outlast.asgi", "Outlast.dashboard"
 LIBRARIES = {
     "apsw": ("stores/sqlite*",),
     "click": ("cli/*",),
+    "opentelemetry": ("tracing",),
     "httpx2": ("cli/*", "testing/*"),
     "pydantic": ("*",),
     "pydantic_core": ("*",),
@@ -82,7 +85,7 @@ LIBRARIES = {
 
 # What a serverless function must not pay for at each cold start.
 NOT_AT_IMPORT = {"anyio", "apsw", "click", "httpx", "httpx2", "psycopg", "pymongo", "redis", "rich", "starlette"}
-NOT_AT_IMPORT |= {"pydantic", "requests", "uvicorn", "websockets"}
+NOT_AT_IMPORT |= {"opentelemetry", "pydantic", "requests", "uvicorn", "websockets"}
 IMPORT_SECONDS = 0.150
 
 SHORT_FUNCTION, SHORT_SHARE = 20, 0.90

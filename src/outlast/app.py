@@ -20,6 +20,7 @@ from outlast.stores.base import LEASE, Store
 from outlast.stores.batching import Batched
 from outlast.submission import prepare
 from outlast.sweep import Sweeper, recover
+from outlast.tracing import found, valid
 from outlast.verbs import Opened, Verbs, new_id
 from outlast.worker import Worker
 
@@ -176,6 +177,17 @@ class Outlast(Verbs):
 
     async def _insert(self, handler: Handler[Any, Any], payload_json: str, options: Options) -> tuple[Job[Any], bool]:
         runtime = await self._runtime()
+        if runtime.tracing is None:
+            return await self._stored(runtime, handler, payload_json, options)
+        with runtime.tracing.submitting(handler.name, valid(options.get("trace"))) as span:
+            traced: Options = {**options, "trace": span.traceparent}
+            job, fresh = await self._stored(runtime, handler, payload_json, traced)
+            span.stored(job)
+        return job, fresh
+
+    async def _stored(
+        self, runtime: Runtime, handler: Handler[Any, Any], payload_json: str, options: Options
+    ) -> tuple[Job[Any], bool]:
         now = runtime.store.now()
         new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now)
         job = await runtime.one.insert(new)
@@ -303,7 +315,7 @@ class Outlast(Verbs):
         hub = Hub(store)
         hub.start()
         hooks = Hooks(self._hooks, self._decoded, self.observe)
-        runtime = Runtime(store, Batched(store), hub, self.observe, hooks, self.limits, self.grace)
+        runtime = Runtime(store, Batched(store), hub, self.observe, hooks, self.limits, self.grace, found())
         sweeper = Sweeper(store, self.observe, hooks)
         return Opened(store, runtime, sweeper, asyncio.Event(), asyncio.get_running_loop())
 

@@ -6,8 +6,8 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 """
 
 import asyncio
-import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import random
 from typing import Any, Literal
@@ -32,14 +32,18 @@ from outlast.job import Change, Job, JobError, Status, Waiting
 from outlast.observe import Observe
 from outlast.policy import Limits
 from outlast.recorder import Recorder
+from outlast.reports import described
 from outlast.stores.base import Store
 from outlast.stores.batching import Batched
+from outlast.tracing import Attempting, Tracing
 
 LOOK_AGAIN = 1.0
 """Seconds until a look at the job is tried again where the store did not answer."""
 
 UNWIND = 10.0
 """Seconds a cancelled handler has to unwind."""
+
+_UNTRACED = nullcontext(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ class Runtime:
     hooks: Hooks
     limits: Limits
     grace: float
+    tracing: Tracing | None = None
     state: Any = None
 
 
@@ -142,18 +147,24 @@ class Attempt:
         """Call the handler and make the move it leads to. What goes wrong on the way costs the attempt, not the job."""
         self._observe("attempt.started")
         self._runtime.hooks.fire("started", self.job)
-        with self._runtime.hub.holding(self.job.id, self.turned):
+        with self._runtime.hub.holding(self.job.id, self.turned), self._traced() as span:
             try:
                 outcome = await self._call()
                 change = await self._settle(outcome)
                 self._tell(outcome, change)
+                cause = outcome.cause if isinstance(outcome, Raised) else None
                 if change is not None:
-                    cause = outcome.cause if isinstance(outcome, Raised) else None
                     self._runtime.hooks.moved(self._recorder.job, change, cause)
+                if span is not None:
+                    span.over(self._recorder.job, change, cause)
             finally:
                 self._recorder.close()
                 if self._task is not None and not self._task.done():
                     self.unwinding = asyncio.create_task(self._unwind(self._task))
+
+    def _traced(self) -> AbstractContextManager[Attempting | None]:
+        tracing = self._runtime.tracing
+        return _UNTRACED if tracing is None else tracing.attempt(self.job)
 
     def hand_back(self) -> None:
         """The worker goes: let the steps in flight end, within its grace, and give the job back."""
@@ -187,6 +198,7 @@ class Attempt:
             self._runtime.state,
             self._stirred.set,
             self._until,
+            self._runtime.tracing,
         )
         if self._leave_by is not None:
             self._context.end_soon()
@@ -330,20 +342,6 @@ def _leaf(error: BaseException) -> BaseException:
         return error
     leaves = [_leaf(one) for one in error.exceptions]
     return next((leaf for leaf in leaves if isinstance(leaf, HandlerError)), leaves[0])
-
-
-def described(error: BaseException) -> str:
-    """An exception in words: at most 8 KiB, with no passwords of URLs in it, whatever its `__str__` does."""
-    name = type(error).__name__
-    try:
-        text = str(error)
-    except Exception:
-        return name
-    if not isinstance(error, Fail | Retry | NotJson | LimitExceeded | SignalTimeout):
-        text = f"{name}: {text}" if text else name
-    # Cut first: the search for passwords must not be handed a megabyte.
-    clean = text[:8192].encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
-    return re.sub(r"(\w{1,16}://[^\s:/@]*):[^\s@/]*@", r"\1:***@", clean)[:8192]
 
 
 def _within(codec: Codec, result: Any, limit: int) -> str:

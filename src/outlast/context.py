@@ -26,6 +26,7 @@ from outlast.policy import Limits, seconds
 from outlast.recorder import Recorder
 from outlast.replay import TIMED_OUT, Frame, Replay, digest_of
 from outlast.stores.base import Store
+from outlast.tracing import Tracing
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,6 +57,7 @@ class Context:
         state: Any,
         stir: Callable[[], None],
         until: float | None,
+        tracing: Tracing | None = None,
     ) -> None:
         self.state = state
         self._recorder = recorder
@@ -63,6 +65,7 @@ class Context:
         self._limits = limits
         self._stir = stir
         self._until = until
+        self._tracing = tracing
         self._replay = Replay(steps, recorder, limits.steps)
         self._running = 0
         self._quiet_since = store.now()
@@ -142,7 +145,8 @@ class Context:
         with self._busy():
             inside = _frame.set(frame)
             try:
-                value = await called(fn, args, kwargs)
+                calling = called(fn, args, kwargs)
+                value = await (self._tracing.step(self.job, frame.name, calling) if self._tracing else calling)
                 text = self._measured(result.encode(value), frame.name)
             except SystemExit as error:
                 self._recorder.broke(step, parent)

@@ -52,6 +52,7 @@ class Options(TypedDict, total=False):
     tags:            up to 10 words to find the job by.
     metadata:        a JSON object of up to 16 KiB that comes back unchanged with the job.
     external_id:     the caller's own name for the job.
+    trace:           a W3C traceparent to be continued; where an OpenTelemetry span is current, that counts.
     """
 
     owner: str | None
@@ -65,6 +66,7 @@ class Options(TypedDict, total=False):
     tags: Sequence[str]
     metadata: Mapping[str, Any]
     external_id: str | None
+    trace: str | None
 
 
 class Submit(Protocol):

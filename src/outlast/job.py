@@ -206,6 +206,7 @@ class Job(Generic[T]):
     origin: str | None = None
     batch_id: str | None = None
     external_id: str | None = None
+    trace: str | None = None
 
     # what an attempt writes while it runs
     seq: int = 0
@@ -317,7 +318,7 @@ LIVE_FIELDS = frozenset(
 
 ASKED_FIELDS = frozenset(
     "max_retries timeout backoff_base backoff_cap deadline keep planned tags metadata idempotency_key fingerprint"
-    " retry_of origin batch_id external_id".split()
+    " retry_of origin batch_id external_id trace".split()
 )
 """What the submit fixed; never written again."""
 

@@ -113,7 +113,7 @@ def copy_for_retry(job: Job[Any], new_id: str, now: float, *, force: bool = Fals
 
 _ASKED_AGAIN = (
     "type owner priority max_retries timeout backoff_base backoff_cap keep planned tags metadata external_id"
-    " payload_json"
+    " trace payload_json"
 ).split()
 
 

@@ -12,6 +12,7 @@ from outlast.job import RANK, Job, NewJob
 from outlast.lifecycle import submit
 from outlast.notation import digest
 from outlast.policy import Limits, seconds
+from outlast.tracing import valid
 
 
 def prepare(
@@ -46,6 +47,7 @@ def prepare(
         idempotency_key=_key(key, limits),
         fingerprint=None if key is None else _fingerprint(handler.name, payload_json, options),
         external_id=_name(options.get("external_id"), "/externalId", limits),
+        trace=_trace(options.get("trace")),
         payload_json=payload_json,
     )
     return submit(job, now, run_at=_run_at(options, now, limits))
@@ -97,6 +99,12 @@ def _key(value: str | None, limits: Limits) -> str | None:
     return value
 
 
+def _trace(value: str | None) -> str | None:
+    if value is not None and not (isinstance(value, str) and valid(value)):
+        _refuse("/trace", "a W3C traceparent such as 00-<32 hex digits>-<16 hex digits>-01 is wanted")
+    return value
+
+
 def _tags(values: Any, limits: Limits) -> tuple[str, ...]:
     if isinstance(values, str) or len(values) > limits.tags:
         _refuse("/tags", f"tags is a list of at most {limits.tags}")
@@ -131,7 +139,7 @@ def _fingerprint(type: str, payload_json: str, options: Options) -> str:
     asked = {
         name: value if isinstance(value, Mapping) else str(value)
         for name, value in options.items()
-        if name not in ("owner", "idempotency_key")
+        if name not in ("owner", "idempotency_key", "trace")
     }
     return digest({"type": type, "payload": json.loads(payload_json), "options": asked})
 

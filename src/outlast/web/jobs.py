@@ -12,6 +12,7 @@ from outlast import output
 from outlast.errors import WaitTimeout
 from outlast.handler import Options
 from outlast.job import Event, Job, Status
+from outlast.tracing import valid
 from outlast.web import query
 from outlast.web.body import read_optional_text, read_text
 from outlast.web.call import Call
@@ -27,7 +28,8 @@ async def submit(call: Call) -> Response:
     """Accept a job. 202: it is committed."""
     key = _idempotency_key(call)
     asked = decode(read_members(await read_text(call.request, _largest_body(call))), call.app.limits)
-    options: Options = {**asked.options, "owner": call.principal.owner, "idempotency_key": key}
+    traced = valid(call.request.headers.get("traceparent"))
+    options: Options = {**asked.options, "owner": call.principal.owner, "idempotency_key": key, "trace": traced}
     job, fresh = await call.app.submit_json(asked.type, asked.payload_json, **options)
     headers = {"Location": urls(call, job.id)["self"]} | ({} if fresh else {"Idempotency-Replayed": "true"})
     return await job_reply(call, job, 200 if job.ended else 202, headers=headers, more=_warning(asked, job))

@@ -41,6 +41,7 @@ def bounded(low: int, high: int, default: int) -> Schema:
 
 WAIT = query("wait", {"type": "number", "minimum": 0, "maximum": MAX_WAIT}, "seconds to wait for news")
 KEY = header("Idempotency-Key", "the same key within 24 h is the same request")
+TRACEPARENT = header("traceparent", "W3C Trace Context: the trace that the job's attempts join")
 IF_NONE_MATCH = header("If-None-Match", "the ETag the caller has; 304 if it still stands")
 
 BODY = (
@@ -66,7 +67,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", ""): Operation(
         {202: ref("AnyJob"), 200: ref("AnyJob")},
         (*FIELDS, "read_only", "unknown_type", "idempotency_key_reused"),
-        (KEY,),
+        (KEY, TRACEPARENT),
         ref("Submit"),
     ),
     ("GET", ""): Operation(

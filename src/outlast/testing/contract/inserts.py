@@ -137,6 +137,7 @@ def _everything_asked(store: Store) -> dict[str, Any]:
         "origin": "job_first",
         "batch_id": "batch-1",
         "external_id": "order 7",
+        "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "payload_json": '{"b": 1, "a": 2}',
     }
 

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torture import cuts
+from torture import answers, cuts, failpoints, kills
 from torture.report import Report
 
 
@@ -30,6 +30,9 @@ class Torture:
 
 TORTURES: Mapping[str, Torture] = {
     "cuts": Torture(cuts.run, cuts.replay),
+    "failpoints": Torture(failpoints.run, failpoints.replay),
+    "kills": Torture(kills.run),
+    "answers": Torture(answers.run),
 }
 
 

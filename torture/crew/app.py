@@ -1,4 +1,4 @@
-"""The app that the workers of these tests run. Each call of a step's body leaves a line in a file."""
+"""The app that the workers run. Each call of a step's body leaves a line in a file."""
 
 import asyncio
 import os

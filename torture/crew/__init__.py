@@ -1,0 +1,1 @@
+"""Worker processes that are started, paused and killed (`workers.py`), and the app they run (`app.py`)."""

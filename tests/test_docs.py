@@ -2,7 +2,8 @@
 
 How a page says what a test does with it; nobody who reads the page sees it:
 
-    ```python     first line `# name.py`: a file, which the page's later commands find; else it is run as it is
+    ```python     first line `# name.py`: a file, which the page's later commands find; it is imported
+    ```toml       first line `# name.toml`: a file
     ```console    `$ command` and what it prints, run in the order of the page. A line `...` stands for any lines
     ```sh         commands that are only looked up: the command and its options exist
     <!-- run: before `word`, once condition -->   a command that begins with the word waits until the newest job is so
@@ -39,9 +40,14 @@ from tests.test_house import depth, line_of
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "outlast"
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").glob("*.md"))
-DOCS = ("quickstart", "operating", "guarantees", "architecture")
+DOCS = ("quickstart", "testing", "operating", "guarantees", "architecture")
 OURS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS)]
-RUN = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "operating.md"]
+RUN = [
+    ROOT / "README.md",
+    ROOT / "docs" / "quickstart.md",
+    ROOT / "docs" / "operating.md",
+    ROOT / "docs" / "testing.md",
+]
 PATH = [ROOT / "docs" / f"{name}.md" for name in ("index", "quickstart", "guarantees", "architecture")]
 
 by_name: Callable[[Path], str] = lambda page: page.name  # noqa: E731  # an `ids=` of pytest
@@ -68,11 +74,7 @@ def blocks(page: Path) -> list[Block]:
 @pytest.mark.parametrize("page", RUN, ids=by_name)
 def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
     with Session(tmp_path) as session:
-        for block in blocks(page):
-            if block.language == "python":
-                session.save(block.text)
-            elif block.language == "console":
-                session.follow(block)
+        session.follow_page(page)
 
 
 def test_no_page_has_a_snippet_that_no_test_runs() -> None:
@@ -84,12 +86,13 @@ def test_no_page_has_a_snippet_that_no_test_runs() -> None:
 class Session:
     """The terminals of somebody who follows a page."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, python: Path = Path(sys.executable)) -> None:
         self._folder = folder
+        self._python = python
         self._port = free_port()
         self._url = f"http://127.0.0.1:{self._port}"
         self._env = os.environ | {"OUTLAST_URL": self._url, "OUTLAST_STORE": "", "OUTLAST_KEYS": "", "TERM": "dumb"}
-        self._env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self._env["PATH"] = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
         self._server: subprocess.Popen[bytes] | None = None
         self._meanwhile: subprocess.Popen[str] | None = None
         self._log = folder / "of_the_server"
@@ -109,13 +112,21 @@ class Session:
             if error is None:
                 self._judge_watch(printed)
 
+    def follow_page(self, page: Path) -> None:
+        for block in blocks(page):
+            if block.language in ("python", "toml"):
+                self.save(block.text)
+            elif block.language == "console":
+                self.follow(block)
+
     def save(self, snippet: str) -> None:
-        named = re.match(r"# ([\w.]+\.py)\n", snippet)
+        named = re.match(r"# ([\w.]+\.(?:py|toml))\n", snippet)
         assert named, f"a snippet of a page that is run begins with its name, `# name.py`:\n{snippet}"
         faster = re.sub(r"asyncio\.sleep\((\d+)\)", lambda found: f"asyncio.sleep({int(found[1]) / 10})", snippet)
         (self._folder / named[1]).write_text(faster, "utf-8")
-        command = [sys.executable, "-W", "error", "-c", f"import {named[1].removesuffix('.py')}"]
-        subprocess.run(command, cwd=self._folder, env=self._env, check=True)
+        if named[1].endswith(".py"):
+            command = [self._python, "-W", "error", "-c", f"import {named[1].removesuffix('.py')}"]
+            subprocess.run(command, cwd=self._folder, env=self._env, check=True)
 
     def follow(self, block: Block) -> None:
         for command, shown in commands_of(block.text):
@@ -205,6 +216,7 @@ MASKS = {
     r"\bjob_[0-9A-Z]{29}\b": "JOB",
     r"\bworker_[0-9a-f]{16}\b": "WORKER",
     r"\b\d+\.\d s\b": "D",
+    r"\bin \d+\.\d\ds\b": "in D",
     r"sqlite:////\S+/": "sqlite:////",
     r"\(sqlite [\d.]+\)": "(sqlite)",
     r"http://127\.0\.0\.1:\d+": "URL",
@@ -261,9 +273,11 @@ def is_dev(words: list[str]) -> bool:
 
 
 def is_install(words: list[str]) -> bool:
-    extra = re.fullmatch(r"\.(?:\[(\w+)\])?", words[-1])
     project = (ROOT / "pyproject.toml").read_text()
-    return words[0] == "install" and extra is not None and (not extra[1] or f"\n{extra[1]} = [" in project)
+    extra = re.fullmatch(r"\.(?:\[(\w+)\])?", words[-1])
+    if extra is None:
+        return words[0] == "install" and all(f'\n    "{name}>=' in project for name in words[1:])
+    return words[0] == "install" and (not extra[1] or f"\n{extra[1]} = [" in project)
 
 
 def is_served(words: list[str]) -> bool:

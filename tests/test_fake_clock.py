@@ -16,9 +16,18 @@ def test_time_begins_at_a_fixed_moment_and_passes_only_by_hand() -> None:
     assert clock.now() == FakeClock().now() + 1.5
 
 
+def test_a_duration_may_be_text() -> None:
+    clock = FakeClock()
+    clock.advance("1h30m")
+    assert clock.now() == FakeClock().now() + 5400
+
+
 def test_time_does_not_go_back() -> None:
-    with pytest.raises(ValueError, match="does not go back"):
-        FakeClock().advance(-1)
+    clock = FakeClock()
+    with pytest.raises(ValueError, match="0 or more"):
+        clock.advance(-1)
+    clock.move_to(clock.now() - 1)
+    assert clock.now() == FakeClock().now()
 
 
 async def test_who_waits_is_woken_when_the_time_has_come_and_not_before() -> None:

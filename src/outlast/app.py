@@ -2,12 +2,13 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from outlast.attempt import Runtime
+from outlast.context import Context
 from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
 from outlast.follow import Hub
 from outlast.handler import Duration, Function, Handler, Options, settings_of
@@ -71,6 +72,7 @@ class Outlast(Verbs):
         self.lease = seconds(lease)
         self.observe = Observe()
         self._hooks: dict[str, list[Hook]] = {}
+        self._context: Callable[..., Context] = Context
         self._opened: Opened | None = None
         self._opening: asyncio.Lock | None = None
 
@@ -315,9 +317,30 @@ class Outlast(Verbs):
         hub = Hub(store)
         hub.start()
         hooks = Hooks(self._hooks, self._decoded, self.observe)
-        runtime = Runtime(store, Batched(store), hub, self.observe, hooks, self.limits, self.grace, found())
+        runtime = Runtime(
+            store, Batched(store), hub, self.observe, hooks, self.limits, self.grace, found(), self._context
+        )
         sweeper = Sweeper(store, self.observe, hooks)
         return Opened(store, runtime, sweeper, asyncio.Event(), asyncio.get_running_loop())
+
+    @contextmanager
+    def swapped(self, store: Store, context: Callable[..., Context] = Context) -> Iterator[None]:
+        """For tests: another store, and another Context for the handlers, for as long as the block lasts.
+
+        What the app is connected to stays connected, and is what it goes on with.
+        """
+        before = self.store, self._context, self._opened
+        self._put(store, context, None)
+        try:
+            yield
+        finally:
+            if self._opened is not None:
+                self._opened.runtime.hub.drop()
+            self._put(*before)
+
+    def _put(self, store: str | Store | None, context: Callable[..., Context], opened: Opened | None) -> None:
+        self.store, self._context, self._opened = store, context, opened
+        self._durations.clear()
 
     # -- serve: the one door upward ---------------------------------------------------------------------------------
 

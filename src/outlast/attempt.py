@@ -6,7 +6,7 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from random import random
@@ -121,6 +121,7 @@ class Runtime:
     limits: Limits
     grace: float
     tracing: Tracing | None = None
+    context: Callable[..., Context] = Context
     state: Any = None
 
 
@@ -190,7 +191,7 @@ class Attempt:
         except InvalidRequest as error:
             return self._failed("payload_invalid", str(error))
         steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
-        self._context = Context(
+        self._context = self._runtime.context(
             self._recorder,
             self._store,
             steps,

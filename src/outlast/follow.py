@@ -34,12 +34,17 @@ class Hub:
 
     async def stop(self) -> None:
         """Wake everybody a last time and end."""
-        if self._deaf is not None and self._task is not None:
-            self._deaf()
-            self._task.cancel()
+        self.drop()
+        if self._task is not None:
             await asyncio.wait({self._task})
         for id in list(self._readers):
             self._wake(id)
+
+    def drop(self) -> None:
+        """Hear and look no more; also once its event loop is closed."""
+        if self._deaf is not None and self._task is not None:
+            self._deaf()
+            self._task.cancel()
 
     @contextmanager
     def reading(self, job_id: str) -> Iterator[asyncio.Event]:

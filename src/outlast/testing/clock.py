@@ -5,7 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
+from outlast.policy import seconds
 from outlast.stores.base import Clock
 
 START = 1_800_000_000.25
@@ -29,18 +31,22 @@ class FakeClock(Clock):
 
     def __init__(self, start: float = START) -> None:
         self._now = start
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._alarms: set[_Alarm] = set()
 
     def now(self) -> float:
         return self._now
 
-    def advance(self, seconds: float) -> None:
-        """Let time pass, and wake everybody whose time has come."""
-        if seconds < 0:
-            raise ValueError("time does not go back")
+    def advance(self, duration: str | float | timedelta) -> None:
+        """Let time pass, and wake everybody whose time has come. A duration is seconds, a timedelta or `2h`."""
+        length = seconds(duration)
         with self._lock:
-            self._now += seconds
+            self.move_to(self._now + length)
+
+    def move_to(self, time: float) -> None:
+        """The same up to a time in seconds since 1970; nothing if that has passed."""
+        with self._lock:
+            self._now = max(self._now, time)
             come = [alarm for alarm in self._alarms if alarm.until <= self._now]
         for alarm in come:
             alarm.loop.call_soon_threadsafe(self._ring, alarm)

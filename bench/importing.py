@@ -1,0 +1,16 @@
+"""What an import costs: `python -m bench.importing import '{"module": "outlast"}'`."""
+
+import time
+from importlib import import_module
+
+from bench.measured import Numbers, run
+
+
+def cost(module: str) -> Numbers:
+    began = time.process_time()
+    import_module(module)
+    return {"ms": (time.process_time() - began) * 1000}
+
+
+if __name__ == "__main__":
+    run({"import": cost})

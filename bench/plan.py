@@ -1,0 +1,205 @@
+"""What is measured, with which settings, and what is to be reached.
+
+Of the peers each setting is measured that may suit them, and the best of them counts. `SMALL` is what CI can afford.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bench.figures import Goal, Row
+
+SYSTEMS = ("outlast", "huey", "dbos")
+
+DEFAULT_POLLING = {"initial_delay": 0.1, "backoff": 1.15, "max_delay": 10.0}
+FAST_POLLING = {"initial_delay": 0.01, "backoff": 1.0, "max_delay": 0.01}
+DEFAULT, FAST = "default polling", "polls each 10 ms"
+BETWEEN = (0.05, 0.25)
+"""Seconds from one job to the next on an idle worker. Short, for Huey's pauses grow with the time it is idle."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One start of a measured program; with `submit`, of a worker and a second process that submits to it."""
+
+    system: str
+    command: str
+    order: Mapping[str, Any]
+    setting: str = ""
+    submit: Mapping[str, Any] | None = None
+    program: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """Runs that take turns, and what the table says of them. `once`: rounds are made within the run."""
+
+    name: str
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+    slow_disk: bool = False
+    once: bool = False
+    said: str = field(default="", compare=False)
+
+
+def plan(*, small: bool) -> list[Measurement]:
+    """All measurements, or those and so much of each that two minutes are enough."""
+    scale = 4 if small else 1
+    measured = [
+        drain(10_000 // scale, 1_000, Goal(4, ("huey", "rate"))),
+        submits(200, 10_000 // scale, 1_000, Goal(3, ("huey", "rate"))),
+        submits(1, 2_000 // scale, 500, Goal(0.6, ("huey", "rate"))),
+        pickup("same", 40 // scale, Goal(1 / 20, ("huey", "ms"))),
+        pickup("other", 40 // scale, Goal(1 / 4, ("huey", "ms"))),
+    ]
+    if small:
+        return [Measurement(one.name, tuple(r for r in one.runs if r.system != "dbos"), one.rows) for one in measured]
+    return [
+        *measured,
+        slow(drain(10_000, 200, Goal(25, ("huey", "rate")), huey=2_000)),
+        slow(submits(200, 10_000, 200, None, huey=2_000)),
+        slow(submits(1, 500, 100, None)),
+        sleepers(1_000, Goal(1.10)),
+        sleepers(5_000, Goal(1.60)),
+        steps(),
+        idle(),
+        importing(),
+        claims(),
+    ]
+
+
+def drain(jobs: int, dbos: int, goal: Goal | None, huey: int = 0) -> Measurement:
+    huey = huey or jobs
+    return Measurement(
+        "drain",
+        (
+            Run("outlast", "drain", {"jobs": jobs, "slots": 500}, "500 slots"),
+            *(Run("huey", "drain", {"jobs": huey, "threads": n}, f"{n} threads") for n in (1, 2, 4, 8)),
+            *(Run("dbos", "drain", {"jobs": dbos, "handler": its}, its) for its in ("def", "async def")),
+        ),
+        (
+            Row(title="drain of no-op jobs", number="rate", unit="jobs/s", more=True, goal=goal),
+            Row(title="memory after it", number="mib", unit="MiB", more=False),
+        ),
+        said=f"{jobs:,} jobs ({huey:,} of Huey, {dbos:,} of DBOS)",
+    )
+
+
+def submits(callers: int, jobs: int, dbos: int, goal: Goal | None, huey: int = 0) -> Measurement:
+    """A peer's own best counts, whether that is from many threads or from one."""
+    threads = sorted({1, callers})
+    who = "one caller" if callers == 1 else f"{callers} callers at once"
+    return Measurement(
+        f"submit-{callers}",
+        (
+            Run("outlast", "submits", {"jobs": jobs, "callers": callers}),
+            *(_threads("huey", huey or jobs, n) for n in threads),
+            *(_threads("dbos", dbos, n) for n in threads),
+        ),
+        (Row(title=f"submits, {who}", number="rate", unit="jobs/s", more=True, goal=goal),),
+        said=f"{jobs:,} jobs ({huey or jobs:,} of Huey, {dbos:,} of DBOS)",
+    )
+
+
+def _threads(system: str, jobs: int, callers: int) -> Run:
+    return Run(system, "submits", {"jobs": jobs, "callers": callers}, f"{callers} threads")
+
+
+def pickup(process: str, jobs: int, goal: Goal) -> Measurement:
+    order = {"jobs": jobs, "between": BETWEEN}
+    title = f"pick-up, idle worker in {'the same' if process == 'same' else 'another'} process"
+    return Measurement(
+        f"pickup-{process}",
+        (
+            _idle_worker(process, "outlast", order, {}, ""),
+            _idle_worker(process, "huey", order, {"polling": DEFAULT_POLLING}, DEFAULT),
+            _idle_worker(process, "huey", order, {"polling": FAST_POLLING}, FAST),
+            _idle_worker(process, "dbos", order, {"poll": 1.0}, DEFAULT),
+            _idle_worker(process, "dbos", order, {"poll": 0.01}, FAST),
+        ),
+        (
+            Row(title=f"{title}, p50", number="ms", unit="ms", more=False, goal=goal, settings=(DEFAULT,)),
+            Row(title=f"{title}, p99", number="ms", unit="ms", more=False, quantile=0.99, settings=(DEFAULT,)),
+            Row(title=f"{title}, p50, peers tuned", number="ms", unit="ms", more=False, settings=(FAST,)),
+        ),
+        said=f"{jobs} jobs a round, 50 to 250 ms apart, from the call of submit to the handler's first line",
+    )
+
+
+def _idle_worker(process: str, system: str, order: dict[str, Any], polling: dict[str, Any], setting: str) -> Run:
+    if process == "same":
+        return Run(system, "pickup", order | polling, setting)
+    return Run(system, "work", {"jobs": order["jobs"]} | polling, setting, submit=order)
+
+
+def slow(measurement: Measurement) -> Measurement:
+    """The same with 1 ms more for each sync of the disk."""
+    rows = tuple(
+        Row(title=f"{row.title}, sync 1 ms slower", number=row.number, unit=row.unit, more=row.more, goal=row.goal)
+        for row in measurement.rows
+        if row.number == "rate"
+    )
+    return Measurement(f"{measurement.name}-slow", measurement.runs, rows, slow_disk=True, said=measurement.said)
+
+
+def sleepers(jobs: int, goal: Goal) -> Measurement:
+    runs = [Run("outlast", "sleepers", {"jobs": jobs}, f"{jobs} slots"), Run("dbos", "sleepers", {"jobs": jobs})]
+    if jobs <= 1_000:
+        runs.insert(1, Run("huey", "sleepers", {"jobs": jobs}, f"{jobs} threads"))
+    return Measurement(
+        f"sleep-{jobs}",
+        tuple(runs),
+        (
+            Row(title=f"{jobs:,} jobs that sleep 1 s", number="seconds", unit="s", more=False, goal=goal),
+            Row(title=f"memory of each of {jobs:,} sleeping", number="kib", unit="KiB", more=False),
+        ),
+        said="all wait already when the worker starts",
+    )
+
+
+def steps() -> Measurement:
+    order = {"jobs": 5, "steps": 100}
+    row = Row(title="a step that returns at once", number="ms", unit="ms", more=False, goal=Goal(1.0))
+    runs = (Run("outlast", "steps", order), Run("dbos", "steps", order))
+    return Measurement("steps", runs, (row,), said="5 jobs of 100 steps, each recorded before the next")
+
+
+def idle() -> Measurement:
+    return Measurement(
+        "idle",
+        (
+            Run("outlast", "idle", {"seconds": 5}),
+            Run("huey", "idle", {"seconds": 5, "polling": DEFAULT_POLLING}, DEFAULT),
+            Run("huey", "idle", {"seconds": 5, "polling": FAST_POLLING}, FAST),
+            Run("dbos", "idle", {"seconds": 5, "poll": 1.0}, DEFAULT),
+            Run("dbos", "idle", {"seconds": 5, "poll": 0.01}, FAST),
+        ),
+        (
+            Row(title="idle worker, CPU", number="percent", unit="%", more=False, goal=Goal(1), settings=(DEFAULT,)),
+            Row(title="idle worker, CPU, peers tuned", number="percent", unit="%", more=False, settings=(FAST,)),
+            Row(title="idle worker, memory", number="mib", unit="MiB", more=False),
+        ),
+        said="5 s of nothing, 2 s after the start",
+    )
+
+
+def importing() -> Measurement:
+    runs = tuple(Run(system, "import", {"module": system}, program="importing") for system in SYSTEMS)
+    row = Row(title="import, CPU", number="ms", unit="ms", more=False)
+    return Measurement("import", runs, (row,), said="the package alone; Outlast's driver comes with the first store")
+
+
+def claims() -> Measurement:
+    order = {"few": 10_000, "queued": 1_000_000, "ended": 300_000, "rounds": 5, "jobs": 5_000}
+    goal = Goal(0.8, ("outlast", "few"))
+    return Measurement(
+        "claims",
+        (Run("outlast", "claims", order),),
+        (
+            Row(title="claims, 10,000 queued", number="few", unit="jobs/s", more=True),
+            Row(title="claims, 1,000,000 queued", number="queued", unit="jobs/s", more=True, goal=goal),
+            Row(title="claims, 300,000 ended", number="ended", unit="jobs/s", more=True, goal=goal),
+        ),
+        once=True,
+        said="5,000 jobs a round, 100 at once; the ratio is to 10,000 queued",
+    )

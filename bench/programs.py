@@ -1,0 +1,102 @@
+"""Starts the measured programs: each in its own environment, in a fresh folder of one file system."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bench.measured import Numbers, milliseconds
+from bench.plan import Run
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 1200
+"""Seconds for one program."""
+
+
+class BenchFailed(Exception):
+    """A measured program did not do what it was to do; the message has its last words."""
+
+
+def python_of(system: str) -> str:
+    """The interpreter of a system's environment; Outlast is measured in the bench's own."""
+    return sys.executable if system == "outlast" else str(ROOT / ".bench" / system / "bin" / "python")
+
+
+class Programs:
+    """Runs programs below a folder.
+
+    Parameters
+    ----------
+    preload: a library that takes the place of some of C's functions, in the programs alone.
+    profile: let Outlast say where the time goes.
+    """
+
+    def __init__(self, folder: Path, *, preload: Path | None = None, profile: bool = False) -> None:
+        self._folder = folder
+        self._env = {name: value for name, value in os.environ.items() if not name.startswith(("OUTLAST_", "DBOS_"))}
+        self._env |= {"PYTHONPATH": str(ROOT)}
+        if preload is not None:
+            self._env["LD_PRELOAD"] = str(preload)
+        if profile:
+            self._env["BENCH_PROFILE"] = "1"
+
+    def measure(self, run: Run) -> Numbers:
+        """Do a run in a folder that is removed after it."""
+        with self._fresh() as folder:
+            if run.program:
+                return self._whole(run, run.order)
+            order = {"folder": str(folder), **run.order}
+            if run.submit is None:
+                return self._whole(run, order)
+            return self._pair(run, order, {"folder": str(folder), **run.submit})
+
+    def facts(self, system: str) -> Numbers:
+        """A system's versions, and what its open connection says of durability."""
+        return self.measure(Run(system, "facts", {}))
+
+    def _whole(self, run: Run, order: Mapping[str, Any]) -> Numbers:
+        return _answer(self._start(run, run.command, order), run)
+
+    def _pair(self, run: Run, worker_order: Mapping[str, Any], submit_order: Mapping[str, Any]) -> Numbers:
+        worker = self._start(run, run.command, worker_order)
+        try:
+            if worker.stdout is None or worker.stdout.readline().strip() != "ready":
+                raise BenchFailed(f"the worker of {run.system} did not begin")
+            submitted = _answer(self._start(run, "submit", submit_order), run)["submitted"]
+            started = _answer(worker, run)["started"]
+        finally:
+            worker.kill()
+            worker.wait()
+        return {"ms": milliseconds(submitted, dict(enumerate(started)))}
+
+    def _start(self, run: Run, command: str, order: Mapping[str, Any]) -> "subprocess.Popen[str]":
+        module = f"bench.{run.program or f'{run.system}_worker'}"
+        words = [python_of(run.system), "-m", module, command, json.dumps(dict(order))]
+        return subprocess.Popen(words, env=self._env, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+    @contextmanager
+    def _fresh(self) -> Iterator[Path]:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(dir=self._folder))
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder)
+
+
+def _answer(program: "subprocess.Popen[str]", run: Run) -> Numbers:
+    try:
+        said, _ = program.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        program.kill()
+        raise BenchFailed(f"{run.system} {run.command} did not end within {PATIENCE} s") from None
+    if program.returncode != 0:
+        raise BenchFailed(f"{run.system} {run.command} {run.setting} ended with {program.returncode}; see above")
+    numbers: Numbers = json.loads(said.splitlines()[-1])
+    return numbers

@@ -18,12 +18,14 @@ SOURCE = Path(__file__).parent.parent / "src" / "outlast"
 # A file imports only what stands on its own line or above. `*` covers the private helpers of one part.
 HOUSE = (
     "notation",
+    "report",
     "job",
     "policy",
     "errors",
     "lifecycle",
     "codec",
     "output",
+    "attempts",
     "observe",
     "stores/base",
     "principal",
@@ -33,11 +35,12 @@ HOUSE = (
     "stores/__init__",
     "calls",
     "hooks",
-    "reports",
+    "words",
     "tracing",
     "recorder",
     "replay",
     "context",
+    "capture",
     "handler",
     "follow",
     "attempt",
@@ -55,7 +58,7 @@ HOUSE = (
     "testing/*",
 )
 
-PURE = ("notation", "job", "errors", "policy", "lifecycle", "output")
+PURE = ("notation", "report", "job", "errors", "policy", "lifecycle", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
 ENGINES = ("stores/memory", "stores/sqlite*")

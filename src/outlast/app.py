@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from outlast.attempt import Runtime
+from outlast.capture import capturing
 from outlast.context import Context
 from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
 from outlast.follow import Hub
@@ -266,14 +267,15 @@ class Outlast(Verbs):
             lease=self.lease,
             burst=burst,
         )
-        async with self._resources(self) as opened.runtime.state, self.sweeping():
-            task = asyncio.create_task(worker.run(), name="outlast worker")
-            try:
-                yield worker
-            finally:
-                worker.stop()
-                await task
-                await opened.runtime.hooks.drain()
+        with capturing(opened.store):
+            async with self._resources(self) as opened.runtime.state, self.sweeping():
+                task = asyncio.create_task(worker.run(), name="outlast worker")
+                try:
+                    yield worker
+                finally:
+                    worker.stop()
+                    await task
+                    await opened.runtime.hooks.drain()
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:

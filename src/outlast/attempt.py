@@ -8,7 +8,7 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 import asyncio
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import random
 from typing import Any, Literal
 
@@ -32,10 +32,11 @@ from outlast.job import Change, Job, JobError, Status, Waiting
 from outlast.observe import Observe
 from outlast.policy import Limits
 from outlast.recorder import Recorder
-from outlast.reports import described
+from outlast.report import Report
 from outlast.stores.base import Store
 from outlast.stores.batching import Batched
 from outlast.tracing import Attempting, Tracing
+from outlast.words import described, traceback_of
 
 LOOK_AGAIN = 1.0
 """Seconds until a look at the job is tried again where the store did not answer."""
@@ -299,9 +300,26 @@ class Attempt:
         if isinstance(outcome, Lost):
             self._recorder.close()
             return None
-        chance = random()
-        return await self._recorder.finish(
-            lambda job: judge(job, outcome, self._store.now(), chance), completed=isinstance(outcome, Returned)
+        chance, report = random(), self._report(outcome)
+
+        def decide(job: Job[Any]) -> Change:
+            change = judge(job, outcome, self._store.now(), chance)
+            return change if report is None else replace(change, report=report)
+
+        return await self._recorder.finish(decide, completed=isinstance(outcome, Returned))
+
+    def _report(self, outcome: Outcome) -> Report | None:
+        """What is kept for whoever operates; nothing of a slice that neither failed nor logged."""
+        lines = None if self._context is None else self._context.lines
+        if lines is None and not isinstance(outcome, Raised):
+            return None
+        cause = outcome.cause if isinstance(outcome, Raised) else None
+        return Report(
+            attempt=self.job.attempt,
+            worker=self.job.worker,
+            traceback=None if cause is None else traceback_of(cause),
+            lines=() if lines is None else lines.kept(),
+            dropped=0 if lines is None else lines.dropped,
         )
 
     async def _unwind(self, task: asyncio.Task[str]) -> None:

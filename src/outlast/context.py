@@ -27,6 +27,7 @@ from outlast.recorder import Recorder
 from outlast.replay import TIMED_OUT, Frame, Replay, digest_of
 from outlast.stores.base import Store
 from outlast.tracing import Tracing
+from outlast.words import Lines
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -60,6 +61,7 @@ class Context:
         tracing: Tracing | None = None,
     ) -> None:
         self.state = state
+        self.lines: Lines | None = None
         self._recorder = recorder
         self._store = store
         self._limits = limits
@@ -325,6 +327,10 @@ class Context:
         for name in self._replay.called_otherwise():
             self.log(f"step {name!r} was called with other arguments than before, so it ran again", "warning")
         self._replay.over()
+
+    def is_of(self, store: Store) -> bool:
+        """True if the job lies in this very store."""
+        return self._store is store
 
     @property
     def busy(self) -> bool:

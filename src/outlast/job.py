@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from outlast.notation import rfc3339
+from outlast.report import Report
 
 T = TypeVar("T")
 
@@ -347,6 +348,7 @@ class Change:
     place:    "back" gives the job its owner's next tag, "front" the least tag now ready; it is claimable from then.
     signal:   put into the inbox.
     consumed: numbers of the signals to be marked as taken.
+    report:   kept for whoever operates.
     """
 
     id: str
@@ -359,6 +361,7 @@ class Change:
     place: Literal["back", "front"] | None = None
     signal: Signal | None = None
     consumed: tuple[int, ...] = ()
+    report: Report | None = None
 
     def holds(self, job: Guards) -> bool:
         """True while the job is still the one this was decided on."""

@@ -17,21 +17,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from outlast.errors import IllegalMove, JobConflict
-from outlast.job import (
-    ENDED,
-    LIVE,
-    Change,
-    Event,
-    Job,
-    JobError,
-    NewJob,
-    Signal,
-    Status,
-    Step,
-    Waiting,
-)
+from outlast.job import ENDED, LIVE, Change, Event, Job, JobError, NewJob, Signal, Status, Step, Waiting
 from outlast.notation import rfc3339
 from outlast.policy import backoff
+from outlast.report import Report
 
 QUEUED, PROCESSING, WAITING, RETRYING = Status.QUEUED, Status.PROCESSING, Status.WAITING, Status.RETRYING
 COMPLETED, FAILED, CANCELLED = Status.COMPLETED, Status.FAILED, Status.CANCELLED
@@ -251,7 +240,8 @@ def hand_back(job: Job[Any], reason: Literal["yield", "deploy"], now: float, *, 
 
 def lease_out(job: Job[Any], now: float, *, chance: float = 0.0) -> Change:
     """The holder stopped renewing, or is known to be dead. Holds only while the lease was not renewed after all."""
-    return replace(_lost(job, now, chance), lease_until=job.lease_until)
+    report = Report(attempt=job.attempt, worker=job.worker, code=_death(job, now).code)
+    return replace(_lost(job, now, chance), lease_until=job.lease_until, report=report)
 
 
 def _lost(job: Job[Any], now: float, chance: float) -> Change:

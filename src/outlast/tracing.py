@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from outlast.job import Change, Job
-from outlast.reports import described, traceback_of
+from outlast.words import described, traceback_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context as Surroundings

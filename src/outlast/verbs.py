@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from outlast import lifecycle, output, policy, presence
 from outlast.attempt import Runtime
+from outlast.attempts import AttemptInfo, attempts
 from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
 from outlast.follow import follow
@@ -88,6 +89,23 @@ class Verbs(ABC):
     async def events(self, id: str, *, after: int = 0, limit: int = 500) -> list[Event]:
         """A page of the job's log."""
         return await (await self._runtime()).store.events(id, after=after, limit=limit)
+
+    async def attempts(self, job: Job[Any] | str) -> list[AttemptInfo]:
+        """What became of each attempt, with tracebacks and the lines that were logged: for whoever operates alone.
+
+        Raises JobNotFound.
+        """
+        store = (await self._runtime()).store
+        found = await self.get(job)
+        return attempts(found, await self._told(found.id), await store.reports(found.id))
+
+    async def _told(self, id: str) -> list[Event]:
+        """The job's log so far, its output apart."""
+        store = (await self._runtime()).store
+        events: list[Event] = []
+        while page := await store.events(id, after=events[-1].seq if events else 0, limit=1000, output=False):
+            events += page
+        return events
 
     async def log(self, id: str) -> list[Event]:
         """The job's whole log so far."""

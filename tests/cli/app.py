@@ -1,6 +1,7 @@
 """The app that the commands are tried on: each handler ends as its test wants it to."""
 
 import asyncio
+import logging
 import os
 from pathlib import Path
 
@@ -24,6 +25,7 @@ async def said(number: int) -> int:
 
 @app.handler
 async def fail(ctx: Context, why: str) -> None:
+    logging.getLogger("shop").warning("about to fail: \x1b[31m%s", why)
     raise Fail(why, advice="try another")
 
 

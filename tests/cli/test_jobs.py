@@ -48,6 +48,19 @@ def test_submit_with_watch_ends_as_the_job_does(served: Place) -> None:
     assert failed.stdout.endswith("handler_error: no luck (try another)\n")
 
 
+def test_the_attempts_of_a_job_are_shown_with_their_log_and_traceback(served: Place) -> None:
+    id = served.run("submit", "fail", "--json", '{"why": "no luck"}', "--watch").stdout.split()[0]
+    assert "attempt 1" not in served.ok("get", id)
+    shown = served.ok("get", id, "--attempts")
+    head, log, *traceback = shown[shown.index("attempt 1  ") :].splitlines()
+    assert re.fullmatch(r"attempt 1  \S+Z - \S+Z  worker_\w+  failed  handler_error: no luck", head)
+    assert re.fullmatch(r" {4}\S+Z  WARNING  shop  about to fail: \\x1b\[31mno luck", log)
+    assert traceback[0] == "    Traceback (most recent call last):"
+    assert traceback[-1].endswith("Fail: no luck")
+    [attempt] = json.loads(served.ok("get", id, "--attempts", "--json"))["attempts"]
+    assert (attempt["code"], attempt["lines"][0]["level"]) == ("handler_error", "WARNING")
+
+
 def test_options_of_a_submit_reach_the_job(served: Place) -> None:
     options = ["--priority", "high", "--delay", "1h", "--deadline", "2h", "--retries", "7", "--tag", "a", "--tag", "b"]
     key = ["--idempotency-key", "one"]

@@ -181,6 +181,30 @@ class PurgeLeavesTheLog(MemoryStore):
         return gone
 
 
+class PurgeLeavesTheReports(MemoryStore):
+    async def purge(self, ids: Sequence[str], *, owner: Owner = ANY) -> list[str]:
+        reports = {id: self._reports.get(id, []) for id in ids}
+        gone = await super().purge(ids, owner=owner)
+        self._reports |= {id: reports[id] for id in gone}
+        return gone
+
+
+class ReportsOfRefusedMoves(MemoryStore):
+    def _apply(self, change: Change) -> Job[Any] | None:
+        answer = super()._apply(change)
+        if answer is not None and change.report is not None:
+            self._reports[change.id].append(change.report)
+        return answer
+
+
+class EveryReportKept(MemoryStore):
+    def _write(self, job: Job[Any], change: Change) -> None:
+        before = self._reports[job.id]
+        super()._write(job, change)
+        if change.report is not None:
+            self._reports[job.id] = [*before, change.report]
+
+
 class OwnerNotAsked(MemoryStore):
     async def get(self, ids: Sequence[str], *, owner: Owner = ANY, payload: bool = False) -> list[Job[Any] | None]:
         return await super().get(ids, owner=ANY, payload=payload)
@@ -231,6 +255,9 @@ IN_STORES: Mapping[type[MemoryStore], Test] = {
     OneLineForAll: StoreContract.test_a_thousand_jobs_of_one_owner_do_not_delay_the_one_of_another,
     PurgeWithoutStatusCheck: StoreContract.test_only_ended_jobs_are_removed,
     PurgeLeavesTheLog: StoreContract.test_a_removed_job_leaves_nothing_behind,
+    PurgeLeavesTheReports: StoreContract.test_a_removed_job_leaves_nothing_behind,
+    ReportsOfRefusedMoves: StoreContract.test_a_report_under_a_lost_lease_is_not_kept,
+    EveryReportKept: StoreContract.test_the_newest_reports_of_a_job_are_kept_in_their_order,
     OwnerNotAsked: StoreContract.test_a_job_is_read_by_its_owner_and_by_trusted_code_alone,
     DeadWorkersNotAsked: StoreContract.test_jobs_of_dead_workers_are_due_at_once,
     RenewalsNotAsked: StoreContract.test_a_job_decided_on_when_due_is_left_alone_if_it_moved_meanwhile,

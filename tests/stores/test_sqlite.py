@@ -5,6 +5,7 @@ import os
 import re
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from outlast import lifecycle
 from outlast.errors import ConfigurationError, JobNotFound, StoreError, StoreRefused, StoreUnavailable
 from outlast.job import Change, Event, Job, Signal, Step
+from outlast.report import Report
 from outlast.stores import sqlite_file, sqlite_reads, sqlite_writes
 from outlast.stores.base import News, Query
 from outlast.stores.sqlite import SqliteStore
@@ -137,7 +139,7 @@ async def test_a_removed_job_leaves_no_row_behind(path: Path) -> None:
         assert left is not None
         await store.apply([left])
         (job,) = [one for one in await store.get([job.id]) if one is not None]
-        await store.apply([lifecycle.complete(job, "{}", store.now())])
+        await store.apply([replace(lifecycle.complete(job, "{}", store.now()), report=Report(attempt=1))])
         tables = [name for (name,) in read(path, "select name from sqlite_schema where type = 'table'")]
         assert all(read(path, f"select * from {table}") for table in tables if table != "record")
         assert await store.purge([job.id]) == [job.id]

@@ -138,12 +138,13 @@ def _submit_body(type: str, payload: str, options: Mapping[str, Any]) -> str:
 
 @click.command()
 @job_id
+@click.option("--attempts", is_flag=True, help="With each attempt's traceback and log; takes a key with scope admin.")
 @json_flag
 @asks_server
-def get(client: "Client", id: str, as_json: bool) -> None:
+def get(client: "Client", id: str, attempts: bool, as_json: bool) -> None:
     """Show a job: its status, steps and result."""
-    answer = client.ask("GET", f"/jobs/{id}")
-    _show(answer, as_json, "\n".join(plain.job_lines(answer.value)))
+    answer = client.ask("GET", f"/jobs/{id}", params={"include": "attempts"} if attempts else None)
+    _show(answer, as_json, "\n".join([*plain.job_lines(answer.value), *plain.attempt_lines(answer.value)]))
 
 
 @click.command()

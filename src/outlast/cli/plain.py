@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from textwrap import indent
 from typing import Any
 
 from outlast.cli.text import cut, safe
@@ -107,6 +108,25 @@ SHOWN = (
     "batchId retryOf createdAt startedAt completedAt cancelRequestedAt cancelReason expiresAt deadline "
     "estimatedCompletion usage"
 ).split()
+
+
+def attempt_lines(job: Wire) -> Iterator[str]:
+    """What became of each attempt, if the job came with them: a line, then its log and its traceback."""
+    for attempt in job.get("attempts", []):
+        why = f"  {error_words(attempt)}" if attempt["message"] else f"  {attempt['code'] or ''}"
+        times = f"{attempt['startedAt']} - {attempt['endedAt'] or ''}"
+        said = f"attempt {attempt['attempt']}  {times}  {attempt['worker'] or ''}  {attempt['status']}{why}"
+        yield f"\n{safe(said).rstrip()}"
+        if attempt["linesDropped"]:
+            yield f"    [{attempt['linesDropped']} lines before these are not kept]"
+        for line in attempt["lines"]:
+            yield _indented(f"{line['time']}  {line['level']}  {line['logger']}  {line['text']}")
+        if attempt["traceback"]:
+            yield _indented(attempt["traceback"])
+
+
+def _indented(text: str) -> str:
+    return indent(safe(text, lines=True).rstrip("\n"), "    ")
 
 
 def table(jobs: Sequence[Wire]) -> Iterator[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self
 
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
+from outlast.report import Report
 
 LEASE = 30.0
 """Seconds a claim, or a renewal, is good for."""
@@ -266,6 +267,10 @@ class Store(Records, Protocol):
 
     async def signals(self, job_id: str) -> list[Signal]:
         """All signals the job ever got, in order; `taken` marks those the handler has."""
+        ...
+
+    async def reports(self, job_id: str) -> list[Report]:
+        """What the job's slices left for whoever operates, oldest first: the newest `REPORTS` of them."""
         ...
 
     async def changed(self, seen: Mapping[str, Head]) -> dict[str, Head | None]:

@@ -158,4 +158,5 @@ def _size_of_new(new: NewJob) -> int:
 
 def _size_of_change(change: Change) -> int:
     texts = (change.set.get("result_json"), *(step.value for step in change.steps))
-    return sum(len(text or "") for text in texts) + 256 * len(change.events)
+    report = 0 if change.report is None else change.report.size
+    return sum(len(text or "") for text in texts) + 256 * len(change.events) + report

@@ -11,6 +11,7 @@ from typing import Any, Literal, Self
 from outlast import lifecycle
 from outlast.errors import JobNotFound
 from outlast.job import LIVE, RANK, Change, Event, Job, NewJob, Signal, Status, Step
+from outlast.report import REPORTS, Report
 from outlast.stores.base import (
     ANY,
     LEASE,
@@ -42,6 +43,7 @@ class MemoryStore:
         self._events: dict[str, list[Event]] = {}
         self._steps: dict[str, dict[str, Step]] = {}
         self._signals: dict[str, list[Signal]] = {}
+        self._reports: dict[str, list[Report]] = {}
         self._keys: dict[tuple[str | None, str], str] = {}
         self._records: dict[str, Record] = {}
 
@@ -81,7 +83,7 @@ class MemoryStore:
         if holder is not None:
             return holder
         self._jobs[job.id] = job
-        self._events[job.id], self._signals[job.id] = [], []
+        self._events[job.id], self._signals[job.id], self._reports[job.id] = [], [], []
         self._steps[job.id] = {step.key: step for step in new.steps}
         if job.idempotency_key is not None:
             self._keys[job.owner, job.idempotency_key] = job.id
@@ -171,6 +173,8 @@ class MemoryStore:
             if step.key not in steps or steps[step.key].status != "completed":
                 steps[step.key] = step
         self._write_signals(self._signals[job.id], change)
+        if change.report is not None:
+            self._reports[job.id] = [*self._reports[job.id], change.report][-REPORTS:]
 
     def _write_signals(self, inbox: list[Signal], change: Change) -> None:
         for number in change.consumed:
@@ -206,6 +210,10 @@ class MemoryStore:
         with self._lock:
             return list(self._signals.get(job_id, []))
 
+    async def reports(self, job_id: str) -> list[Report]:
+        with self._lock:
+            return list(self._reports.get(job_id, []))
+
     async def changed(self, seen: Mapping[str, Head]) -> dict[str, Head | None]:
         with self._lock:
             jobs = {id: self._jobs.get(id) for id in seen}
@@ -217,7 +225,7 @@ class MemoryStore:
             jobs = [self._jobs[id] for id in dict.fromkeys(ids) if id in self._jobs]
             gone = [job.id for job in jobs if job.ended and owner in (ANY, job.owner)]
             for id in gone:
-                for table in (self._jobs, self._events, self._steps, self._signals):
+                for table in (self._jobs, self._events, self._steps, self._signals, self._reports):
                     table.pop(id)
             self._keys = {key: id for key, id in self._keys.items() if id in self._jobs}
         self._listeners.tell(News(frozenset(gone), ready=False))

@@ -19,6 +19,7 @@ import apsw
 
 from outlast.errors import StoreUnavailable
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
+from outlast.report import Report
 from outlast.stores.base import (
     ANY,
     LEASE,
@@ -174,6 +175,9 @@ class SqliteStore:
 
     async def signals(self, job_id: str) -> list[Signal]:
         return await self._read(lambda tables: tables.signals(job_id))
+
+    async def reports(self, job_id: str) -> list[Report]:
+        return await self._read(lambda tables: tables.reports(job_id))
 
     async def changed(self, seen: Mapping[str, Head]) -> dict[str, Head | None]:
         return await self._read(lambda tables: tables.changed(seen)) if seen else {}

@@ -8,6 +8,7 @@
 --   asked    what the submit fixed, and the payload; never written again
 --   result   the last error and the result
 --   event, step, signal    the log, the remembered calls, the inbox
+--   report   what slices left for whoever operates: tracebacks, lines of logs
 --   record   small notes of workers, gates, tokens; no job's
 --
 -- Who wins a race: every write runs under the file's one write lock (BEGIN IMMEDIATE), reads the job's `turn`, `lease`
@@ -113,6 +114,13 @@ create table signal (
     key    text,
     taken  integer not null,
     value  text    not null,                        -- JSON
+    primary key (n, number)
+) strict, without rowid;
+
+create table report (
+    n      integer not null,
+    number integer not null,
+    report text    not null,                        -- JSON
     primary key (n, number)
 ) strict, without rowid;
 

@@ -10,6 +10,7 @@ from typing import Any
 import apsw
 
 from outlast.job import Event, Job, Signal, Status, Step
+from outlast.report import Report
 from outlast.stores import sqlite_rows as rows
 from outlast.stores.base import ANY, Clock, Head, Owner, Query, Record
 
@@ -83,6 +84,7 @@ STEPS = """
      where n = (select n from job where id = ?) order by place"""
 SIGNALS = """
     select number, name, key, taken, value from signal where n = (select n from job where id = ?) order by number"""
+REPORTS = "select report from report where n = (select n from job where id = ?) order by number"
 HEADS = "select id, seq, turn from job join live using (n) where id in (select value from json_each(?))"
 
 FETCH = "select key, value, version, expires_at from record where key = ? and (expires_at is null or expires_at > ?)"
@@ -144,6 +146,9 @@ class Reads:
 
     def signals(self, job_id: str) -> list[Signal]:
         return [rows.signal_of(row) for row in self._do(SIGNALS, (job_id,))]
+
+    def reports(self, job_id: str) -> list[Report]:
+        return [rows.report_of(row) for row in self._do(REPORTS, (job_id,))]
 
     def changed(self, seen: Mapping[str, Head]) -> dict[str, Head | None]:
         heads = {job_id: Head(seq, turn) for job_id, seq, turn in self._do(HEADS, (rows.dumps(list(seen)),))}

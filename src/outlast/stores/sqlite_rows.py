@@ -7,6 +7,7 @@ from operator import attrgetter
 from typing import Any
 
 from outlast.job import ASKED_FIELDS, RANK, Change, Event, Job, JobError, Signal, Status, Step, Waiting, number
+from outlast.report import Line, Report
 from outlast.stores.base import Record
 
 Values = tuple[Any, ...]
@@ -254,6 +255,15 @@ def step_of(row: Sequence[Any]) -> Step:
 def signal_of(row: Sequence[Any]) -> Signal:
     number, name, key, taken, value = row
     return Signal(name=name, value=value, number=number, key=key, taken=bool(taken))
+
+
+def report_text(report: Report) -> str:
+    return dumps(asdict(report))
+
+
+def report_of(row: Sequence[Any]) -> Report:
+    values = loads(row[0])
+    return Report(**{**values, "lines": tuple(Line(**line) for line in values["lines"])})
 
 
 def record_of(row: Sequence[Any]) -> Record:

@@ -11,6 +11,7 @@ import apsw
 from outlast import lifecycle
 from outlast.errors import JobNotFound
 from outlast.job import RANK, Change, Event, Job, NewJob, Status, Step
+from outlast.report import REPORTS
 from outlast.stores import sqlite_rows as rows
 from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
 
@@ -35,6 +36,11 @@ INSERT_SIGNAL = """
     insert into signal (n, number, name, key, taken, value)
     values (?1, (select ifnull(max(number), 0) + 1 from signal where n = ?1), ?2, ?3, 0, ?4)"""
 TAKE_SIGNAL = "update signal set taken = 1 where n = ? and number = ?"
+
+INSERT_REPORT = """
+    insert into report (n, number, report)
+    values (?1, (select ifnull(max(number), 0) + 1 from report where n = ?1), ?2)"""
+DROP_REPORTS = "delete from report where n = ?1 and number <= (select max(number) from report where n = ?1) - ?2"
 
 UPDATE_JOB = f"update job set {', '.join(f'{name} = ?' for name in rows.MOVED)} where n = ?"
 UPDATE_LIVE = f"update live set {', '.join(f'{name} = ?' for name in rows.APPENDED)}, lease_until = ? where n = ?"
@@ -84,6 +90,7 @@ PURGE = [
     "delete from event where n in (select value from json_each(?))",
     "delete from step where n in (select value from json_each(?))",
     "delete from signal where n in (select value from json_each(?))",
+    "delete from report where n in (select value from json_each(?))",
     "delete from result where n in (select value from json_each(?))",
     "delete from asked where n in (select value from json_each(?))",
     "delete from live where n in (select value from json_each(?))",
@@ -170,6 +177,9 @@ class Writes:
         self._write_rows(stored, change)
         self._write_log(stored.n, events, change.steps)
         self._write_inbox(stored.n, change)
+        if change.report is not None:
+            self._do(INSERT_REPORT, (stored.n, rows.report_text(change.report)))
+            self._do(DROP_REPORTS, (stored.n, REPORTS))
         self._tell(change.id, ready=change.place is not None)
 
     def _write_rows(self, stored: rows.Stored, change: Change) -> None:

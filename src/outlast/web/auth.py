@@ -7,10 +7,10 @@ only to names that no foreign web page can have, and `outlast serve` opens it on
 import hashlib
 import hmac
 import inspect
-import ipaddress
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
@@ -44,6 +44,26 @@ def require(principal: Principal, scope: str) -> None:
         raise Problem("forbidden_scope", f"this needs the scope {scope}, which this caller does not have")
 
 
+def require_operator(principal: Principal, request: Request) -> None:
+    """Raise Problem unless who asks may see what jobs leave for whoever operates: tracebacks, lines of logs.
+
+    Without keys that is who sits at this machine, and not whoever reaches it over a network or through a proxy.
+    """
+    require(principal, ADMIN)
+    if principal is ANYBODY and not _from_this_machine(request):
+        detail = "without keys this is shown to this machine alone; set OUTLAST_KEYS and use a key with the scope admin"
+        raise Problem("forbidden_scope", detail)
+
+
+def _from_this_machine(request: Request) -> bool:
+    forwarded = any(name in request.headers for name in ("forwarded", "via", "x-forwarded-for", "x-forwarded-host"))
+    client = request.client
+    return not forwarded and client is not None and _is_address(client.host) and ip_address(client.host).is_loopback
+
+
+ANYBODY = Principal(None, frozenset({ADMIN}))
+"""Who comes in through an open door."""
+
 NO_KEY = "send an API key that this server knows, as `Authorization: Bearer <key>`"
 BEARER = {"WWW-Authenticate": "Bearer"}
 NOT_RECOGNISED = "the application that this is mounted in (its `authenticate`) did not recognise the caller"
@@ -68,7 +88,7 @@ class Door:
             _require_own_host(request)
         _require_own_origin(request)
         if self._authenticate is None:
-            return Principal(None, frozenset({ADMIN}))
+            return ANYBODY
         answer = await self._authenticate(request)
         if answer is None:
             raise self._refusal
@@ -125,7 +145,7 @@ def _is_plain(text: str) -> bool:
 
 def _is_address(name: str) -> bool:
     try:
-        ipaddress.ip_address(name)
+        ip_address(name)
     except ValueError:
         return False
     return True

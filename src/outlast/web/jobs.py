@@ -14,6 +14,7 @@ from outlast.handler import Options
 from outlast.job import Event, Job, Status
 from outlast.tracing import valid
 from outlast.web import query
+from outlast.web.auth import require_operator
 from outlast.web.body import read_optional_text, read_text
 from outlast.web.call import Call
 from outlast.web.problems import Problem, shown, wrong_field
@@ -88,9 +89,12 @@ async def show(call: Call) -> Response:
     read = query.each(
         seconds=lambda: query.wait(params, call.app.limits.wait),
         since=lambda: query.since(params),
-        payload=lambda: "payload" in query.words(params, "include", ("payload",)),
+        include=lambda: query.words(params, "include", ("payload", "attempts")),
     )
-    seconds, since, payload = read["seconds"], read["since"], read["payload"]
+    seconds, since, include = read["seconds"], read["since"], read["include"]
+    payload = "payload" in include
+    if "attempts" in include:
+        require_operator(call.principal, call.request)
     condition = call.request.headers.get("if-none-match")
     known = _known_version(condition) if since is None else since
     job = await call.job(payload=payload)
@@ -99,7 +103,16 @@ async def show(call: Call) -> Response:
         job = await call.job(payload=payload)
     if known == job.version or matches(condition, etag(job)):
         return await _unchanged(call, job, again_at_once=seconds is not None)
-    return await job_reply(call, job, more={"payload": from_json(job.payload_json or "null")} if payload else None)
+    return await job_reply(call, job, more=await _included(call, job, include))
+
+
+async def _included(call: Call, job: Job[Any], include: frozenset[str]) -> dict[str, Any]:
+    more: dict[str, Any] = {}
+    if "payload" in include:
+        more["payload"] = from_json(job.payload_json or "null")
+    if "attempts" in include:
+        more["attempts"] = [attempt.wire() for attempt in await call.app.attempts(job)]
+    return more
 
 
 def _known_version(if_none_match: str | None) -> int | None:

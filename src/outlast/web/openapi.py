@@ -93,7 +93,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         (
             WAIT,
             query("since", TEXT, "the version the caller has, such as v12"),
-            query("include", one_of("payload"), "what to add"),
+            query("include", one_of("payload", "attempts", "payload,attempts"), "what to add"),
             IF_NONE_MATCH,
         ),
     ),

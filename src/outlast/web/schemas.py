@@ -62,6 +62,24 @@ STEP = record(
     optional=("durationMs",),
 )
 
+ATTEMPT = record(
+    {
+        "attempt": WHOLE,
+        "worker": or_null(TEXT),
+        "startedAt": TIME,
+        "endedAt": or_null(TIME),
+        "status": one_of(*Status),
+        "code": or_null(one_of(*get_args(EndCode))),
+        "message": or_null(TEXT),
+        "traceback": or_null(TEXT),
+        "lines": {
+            "type": "array",
+            "items": record({"time": TIME, "level": TEXT, "logger": TEXT, "text": TEXT}),
+        },
+        "linesDropped": WHOLE,
+    }
+)
+
 JOB_LITE_FIELDS: Mapping[str, Schema] = {
     "id": TEXT,
     "type": TEXT,
@@ -117,13 +135,14 @@ JOB = record(
         "pollAfterMs": or_null(WHOLE),
         "output": record({"offset": WHOLE, "complete": {"type": "boolean"}}),
         "payload": FREE,
+        "attempts": {"type": "array", "items": ref("Attempt")},
         "result": {},
         "lastError": or_null(ref("JobError")),
         "usage": or_null(FREE),
         "urls": record({"self": TEXT, "events": TEXT, "result": TEXT, "cancel": TEXT}),
         "warning": TEXT,
     },
-    optional=("payload", "result", "warning"),
+    optional=("payload", "attempts", "result", "warning"),
 )
 
 JOB_PAGE = record(
@@ -189,6 +208,7 @@ FIXED: Mapping[str, Schema] = {
     "JobLite": JOB_LITE,
     "JobPage": JOB_PAGE,
     "JobError": JOB_ERROR,
+    "Attempt": ATTEMPT,
     "Step": STEP,
     "Event": EVENT,
     "EventPage": EVENT_PAGE,

@@ -29,6 +29,7 @@ from outlast.testing.contract.order import OrderOfClaims
 from outlast.testing.contract.owners import Owners
 from outlast.testing.contract.purges import Purges
 from outlast.testing.contract.records import Notes
+from outlast.testing.contract.reports import Reports
 from outlast.testing.contract.signals import Signals
 from outlast.testing.contract.steps import Steps
 
@@ -45,6 +46,7 @@ class StoreContract(
     Events,
     Steps,
     Signals,
+    Reports,
     DueJobs,
     Lists,
     Owners,

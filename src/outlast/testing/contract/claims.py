@@ -115,7 +115,7 @@ class Claims:
         job = await queued(store)
         await wrote(store, Change(id=job.id, turn=job.turn, set={"cancel_requested_at": store.now(), "turn": 1}))
         assert (await store.claim(1, [TYPE], WORKER)).jobs == []
-        ended, events, _, _ = await shot(store, job.id)
+        ended, events, *_ = await shot(store, job.id)
         assert (ended.status, ended.lease, ended.tag) == (Status.CANCELLED, None, None)
         assert [event.type for event in events] == ["job.created", "job.cancelled"]
 

@@ -61,7 +61,7 @@ class Events:
         at_once = [_append(store, job, f"writer {n}") for n in range(10)]
         at_once += [_signal(store, job, f"s{n}") for n in range(10)]
         await asyncio.gather(*at_once, _end(store, job), *[_append(store, job, "late") for _ in range(10)])
-        ended, events, _, _ = await shot(store, job.id)
+        ended, events, *_ = await shot(store, job.id)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
         assert [event.seq for event in events if event.is_end] == [len(events)]
         assert (ended.seq, ended.version) == (len(events), len(events))

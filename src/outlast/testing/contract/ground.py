@@ -13,6 +13,7 @@ from outlast import lifecycle
 from outlast.errors import IllegalMove, JobConflict, JobNotFound
 from outlast.job import Change, Event, Job, JobError, NewJob, Signal, Step, Waiting
 from outlast.notation import job_id
+from outlast.report import REPORTS, Line, Report
 from outlast.stores.base import LEASE, Store
 
 T = TypeVar("T")
@@ -148,12 +149,13 @@ class Shot(NamedTuple):
     events: list[Event]
     steps: dict[str, Step]
     signals: list[Signal]
+    reports: list[Report]
 
 
 async def shot(store: Store, id: str) -> Shot:
     steps = {step.key: step for step in await store.steps(id)}
     events = await store.events(id, limit=EVERYTHING)
-    return Shot(await current(store, id), events, steps, await store.signals(id))
+    return Shot(await current(store, id), events, steps, await store.signals(id), await store.reports(id))
 
 
 async def current(store: Store, id: str) -> Job[Any]:
@@ -204,13 +206,16 @@ def after_change(before: Shot, change: Change, tag: int | None) -> Shot:
     signals = [replace(one, taken=one.taken or one.number in change.consumed) for one in before.signals]
     if change.signal is not None:
         signals.append(replace(change.signal, number=len(signals) + 1))
-    return Shot(job, [*before.events, *events], {**before.steps, **recorded, **closed}, signals)
+    reports = before.reports if change.report is None else [*before.reports, change.report][-REPORTS:]
+    return Shot(job, [*before.events, *events], {**before.steps, **recorded, **closed}, signals, reports)
 
 
 def after_insert(new: NewJob, tag: int | None) -> Shot:
     """What a store must hold of a job that was just stored."""
     steps = {step.key: step for step in new.steps}
-    return after_change(Shot(new.job, [], steps, []), Change(id=new.job.id, events=new.events, place=new.place), tag)
+    return after_change(
+        Shot(new.job, [], steps, [], []), Change(id=new.job.id, events=new.events, place=new.place), tag
+    )
 
 
 async def raises_not_found(call: Awaitable[object]) -> None:
@@ -245,6 +250,11 @@ def log(now: float, message: str = "noted") -> Event:
 def output(now: float, text: str = "and so on", offset: int = 0) -> Event:
     data = {"channel": "text", "offset": offset, "text": text}
     return Event(type="job.output.delta", time=now, attempt=1, data=data)
+
+
+def report(text: str = "went on") -> Report:
+    line = Line(time=1.5, level="INFO", logger="shop", text=text)
+    return Report(attempt=1, worker=WORKER, traceback="Traceback é 😀\n\u2028", lines=(line, line), dropped=3)
 
 
 def step(key: str, index: int = 0, value: str | None = '"kept"', **also: Any) -> Step:

@@ -69,7 +69,7 @@ class Inserts:
         assert job.payload_json == text
         await wrote(store, lifecycle.append(job, steps=[step("big", value=text)], events=[output(0.0, text)]))
         await wrote(store, lifecycle.complete(job, text, store.now()))
-        ended, events, steps, _ = await shot(store, job.id)
+        ended, events, steps, *_ = await shot(store, job.id)
         assert (ended.payload_json, ended.result_json, steps["big"].value) == (text, text, text)
         assert events[2].data["text"] == text
 

@@ -58,7 +58,7 @@ class Moves:
 
     async def test_the_end_is_stored_together_with_its_event(self, store: Store) -> None:
         for status, stage in ENDED_STAGES.items():
-            job, events, _, _ = await shot(store, (await stage(store)).id)
+            job, events, *_ = await shot(store, (await stage(store)).id)
             assert [event.seq for event in events if event.is_end] == [job.seq], f"a {status} job has one end, its last"
             assert events[-1].type == f"job.{job.status}"
 
@@ -68,7 +68,7 @@ class Moves:
             decided = decisions(store, job, MOVES)
             answers = await asyncio.gather(*(store.apply([change]) for change in decided.values()))
             assert [answer for [answer] in answers].count(None) == 1
-            _, events, _, _ = await shot(store, job.id)
+            _, events, *_ = await shot(store, job.id)
             assert [event.seq for event in events] == list(range(1, len(events) + 1))
 
     async def test_of_many_threads_that_end_one_job_exactly_one_does(self, store: Store) -> None:
@@ -76,7 +76,7 @@ class Moves:
         done = lifecycle.complete(job, "1", store.now())
         answers = await in_threads(4, lambda: store.apply([done]))
         assert [answer for [answer] in answers].count(None) == 1
-        _, events, _, _ = await shot(store, job.id)
+        _, events, *_ = await shot(store, job.id)
         assert [event.type for event in events].count("job.completed") == 1
 
     async def test_a_wish_to_cancel_turns_the_next_move_into_cancelled(self, store: Store) -> None:
@@ -133,7 +133,7 @@ class Moves:
             write.cancel()
         await asyncio.gather(*writes, return_exceptions=True)
         await wrote(store, lifecycle.complete(await current(store, job.id), "1", store.now()))
-        _, events, _, _ = await shot(store, job.id)
+        _, events, *_ = await shot(store, job.id)
         assert [event.seq for event in events] == list(range(1, len(events) + 1))
         notes = len(events) - 3
         assert notes % 2 == 0

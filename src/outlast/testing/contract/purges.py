@@ -1,5 +1,7 @@
 """Purges: only ended jobs go, and they go whole."""
 
+from dataclasses import replace
+
 from outlast import lifecycle
 from outlast.job import Signal
 from outlast.stores.base import Query, Store
@@ -15,6 +17,7 @@ from outlast.testing.contract.ground import (
     output,
     processing,
     raises_not_found,
+    report,
     shot,
     step,
     wrote,
@@ -42,6 +45,7 @@ class Purges:
         assert await store.purge([id]) == [id]
         assert await store.get([id]) == [None]
         assert [await store.events(id), await store.steps(id), await store.signals(id)] == [[], [], []]
+        assert await store.reports(id) == []
         assert [job.id for job in await store.find(Query())] == [other.job.id]
         assert sum((await store.count(Query())).values()) == 1
         assert await shot(store, other.job.id) == other
@@ -67,4 +71,5 @@ class Purges:
         job = await wrote(store, lifecycle.signal(job, Signal(name="go", value="1"), store.now()))
         note = lifecycle.append(job, events=[output(store.now())], steps=[step("one"), step("two", 1)])
         job = await wrote(store, note)
-        return (await wrote(store, lifecycle.complete(job, '"done"', store.now()))).id
+        ended = replace(lifecycle.complete(job, '"done"', store.now()), report=report())
+        return (await wrote(store, ended)).id

@@ -156,7 +156,7 @@ class Attempt:
                 self._tell(outcome, change)
                 cause = outcome.cause if isinstance(outcome, Raised) else None
                 if change is not None:
-                    self._runtime.hooks.moved(self._recorder.job, change, cause)
+                    self._runtime.hooks.fire(self._recorder.job.status, self._recorder.job, cause)
                 if span is not None:
                     span.over(self._recorder.job, change, cause)
             finally:

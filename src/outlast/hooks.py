@@ -56,11 +56,11 @@ class Hooks:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last: dict[str, asyncio.Task[None]] = {}
 
-    def moved(self, job: Job[Any], change: Change, error: BaseException | None = None) -> None:
-        """A change was committed, and this is the job after it."""
+    def moved(self, job: Job[Any], change: Change) -> None:
+        """A change of this job was committed."""
         status = change.set.get("status")
         if status is not None and status in self._registered:
-            self.fire(status, job, error)
+            self.fire(status, change.applied(job)[0])
 
     def fire(self, moment: str, job: Job[Any], error: BaseException | None = None) -> None:
         """Call what is registered for the moment, soon; of one job, moment after moment. Returns at once."""

@@ -54,7 +54,7 @@ async def _move(store: Store, observe: Observe, hooks: Hooks, jobs: Sequence[Job
     refused = await _applied(store, [change for _, change in changes])
     for (job, change), held in zip(changes, refused, strict=True):
         if held:
-            hooks.moved(change.applied(job)[0], change)
+            hooks.moved(job, change)
         if held and job.status is Status.PROCESSING:
             observe("lease.taken_over", job_id=job.id, attempt=job.attempt, status=str(change.set["status"]))
     return sum(refused)

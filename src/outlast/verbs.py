@@ -226,7 +226,7 @@ class Verbs(ABC):
             refused = await runtime.one.apply(change)
             if refused is None:
                 runtime.hub.turned(id)
-                runtime.hooks.moved(change.applied(job)[0], change)
+                runtime.hooks.moved(job, change)
                 return await self.get(id, owner=owner)
             job = refused
         return self._decoded(job)

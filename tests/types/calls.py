@@ -1,7 +1,7 @@
 """Calls of submit and options, right and wrong: a type checker accepts all but the lines marked `wrong`."""
 
 from datetime import UTC, datetime, timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 from pydantic import BaseModel
 
@@ -39,7 +39,14 @@ def measure(title: str) -> int:
     return len(title)
 
 
+@app.on("failed")
+def alert(job: Job[Any], error: BaseException | None) -> int:
+    return len(job.id)
+
+
 async def right() -> None:
+    assert_type(alert(await bare.submit(), None), int)
+    app.on("completed", alert)
     job = await media_plan.submit(objective="sell", keywords=["tea"])
     assert_type(job, Job[MediaPlan])
     await media_plan.submit("sell", ["tea"], budget=3.5)
@@ -56,6 +63,8 @@ async def right() -> None:
 
 
 async def wrong() -> None:
+    app.on("fail", alert)  # wrong
+    app.on("failed", find_title)  # wrong
     await media_plan.submit(objective="sell")  # wrong
     await media_plan.submit(objective=7, keywords=[])  # wrong
     await media_plan.submit(objective="sell", keywords=[1])  # wrong

@@ -58,6 +58,22 @@ async def test_a_payload_is_kept_as_it_was_written(idle: httpx2.AsyncClient, app
     assert list(shown.items()) == [("times", 1), ("name", "Ada")]
 
 
+async def test_a_job_carries_the_trace_of_the_request(idle: httpx2.AsyncClient, app: Outlast) -> None:
+    trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+    async def submitted(**headers: str) -> str:
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        reply = await idle.post("/jobs", json={"type": "greet", "payload": {"name": "Ada"}}, headers=headers)
+        assert reply.status_code == 202
+        return str(reply.json()["id"])
+
+    id = await submitted(traceparent=trace, idempotency_key="k")
+    assert (await app.get(id)).trace == trace
+    assert (await app.get(await submitted(traceparent="00-no-trace"))).trace is None
+    assert (await app.get(await submitted())).trace is None
+    assert await submitted(traceparent=trace.removesuffix("01") + "00", idempotency_key="k") == id
+
+
 async def test_a_repeated_key_gives_the_first_job(http: httpx2.AsyncClient, app: Outlast) -> None:
     body = {"type": "greet", "payload": {"name": "Ada"}}
     first = await http.post("/jobs", json=body, headers={"Idempotency-Key": "8e03-a"})

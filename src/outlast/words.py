@@ -1,14 +1,17 @@
 """Exceptions and log records as text that is kept: short, clean, without the passwords of URLs."""
 
 import logging
+import os
 import re
 import threading
-import traceback
 from collections import deque
-from types import TracebackType
+from pathlib import Path
+from traceback import StackSummary, TracebackException
 
 from outlast.errors import Fail, LimitExceeded, NotJson, Retry, SignalTimeout
 from outlast.report import Line
+
+OURS = f"{Path(__file__).parent}{os.sep}"
 
 MESSAGE = 8_192
 """Characters of an error's message; what is longer is cut."""
@@ -37,9 +40,10 @@ def described(error: BaseException) -> str:
 
 
 def traceback_of(error: BaseException) -> str:
-    """Where it was raised and out of what, as Python prints it, without the calls of Outlast that led there."""
-    frames = _of_the_user(error.__traceback__) or error.__traceback__
-    text = "".join(traceback.format_exception(type(error), error, frames))
+    """Where it was raised and out of what, as Python prints it, without the calls of Outlast on the way there."""
+    told = TracebackException.from_exception(error)
+    _leave_out_ours(told)
+    text = "".join(told.format())
     if len(text) <= TRACEBACK:
         return _head(text, TRACEBACK)
     return f"{_head(text, TRACEBACK // 2)}\n[...]\n{_masked(text[-TRACEBACK:])[-TRACEBACK // 2 :]}"
@@ -81,10 +85,14 @@ def line_of(record: logging.LogRecord, time: float) -> Line:
     return Line(time=time, level=_head(record.levelname, 32), logger=_head(record.name, 128), text=_head(text, LINE))
 
 
-def _of_the_user(frames: TracebackType | None) -> TracebackType | None:
-    while frames is not None and frames.tb_frame.f_globals.get("__name__", "").startswith("outlast."):
-        frames = frames.tb_next
-    return frames
+def _leave_out_ours(told: TracebackException) -> None:
+    todo = [told]
+    while todo:
+        one = todo.pop()
+        theirs = [frame for frame in one.stack if not frame.filename.startswith(OURS)]
+        if theirs:
+            one.stack = StackSummary.from_list(theirs)
+        todo += [other for other in (one.__cause__, one.__context__, *(one.exceptions or ())) if other is not None]
 
 
 def _head(text: str, most: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -43,6 +44,7 @@ def _report(damage: Damage, stuck: list[str], seconds: float) -> Report:
         trials=damage.jobs,
         seeds=str(SEED),
         seconds=seconds,
+        processes=os.cpu_count() or 1,
         counters={
             "kills": damage.kills,
             "pauses past the lease": damage.pauses,

@@ -20,10 +20,10 @@ from torture.history import flaws
 WORKERS = 4
 """Alive at any time, those that are paused apart."""
 
-PAUSE_EVERY = 3
-"""Of so many workers, one is paused past its lease and let go on before it is killed."""
+PAUSE_EVERY = 2
+"""Of so many workers that are killed, one is first paused past its lease and let go on."""
 
-BACKLOG = 100
+BACKLOG = 60
 """Jobs that may be live before the next worker is killed: those that hold up others are killed no more often for it."""
 
 STEPS = 3

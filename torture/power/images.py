@@ -25,6 +25,9 @@ from torture.power.workload import app as workload
 GO_ON_EVERY = 100
 """Of so many images, in one a worker then brings all jobs to their end."""
 
+ROOM = 1 << 30
+"""Bytes that the images of all recordings under way may take together."""
+
 
 @dataclass(slots=True)
 class Found:
@@ -44,14 +47,16 @@ class Found:
 
 def cut(seed: int, images: int, *, durability: str = "disk", honest: bool = True) -> Found:
     """Record the workload of a seed, cut it so many times, and examine what is left."""
-    with tempfile.TemporaryDirectory(prefix="outlast-cuts-", dir=memory()) as folder:
+    with tempfile.TemporaryDirectory(prefix="outlast-recording-") as folder:
         entries = record(Path(folder), seed, durability=durability)
+    with tempfile.TemporaryDirectory(prefix="outlast-images-", dir=_memory()) as folder:
         return asyncio.run(_examine(entries, Path(folder), Random(seed), images, honest))
 
 
-def memory() -> str | None:
-    """A folder in memory, where there is one: an image lives for a moment, and nothing cuts our own power."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+def _memory() -> str | None:
+    """A folder in memory, where there is one with room: an image lives for a moment, and nothing cuts our own power."""
+    shared = Path("/dev/shm")
+    return str(shared) if shared.is_dir() and shutil.disk_usage(shared).free > ROOM else None
 
 
 async def _examine(entries: Sequence[Entry], folder: Path, chance: Random, images: int, honest: bool) -> Found:
@@ -72,6 +77,7 @@ def _met(entries: Sequence[Entry]) -> Counter[str]:
     met = Counter[str]()
     log = f"{DATABASE}-wal"
     there = frozenset[str]()
+    met["processes"] = len({entry.process for entry in entries if entry.what == "e"})
     for entry in entries:
         if entry.what == "e":
             met["syncs"] += 1

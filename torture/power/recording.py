@@ -38,6 +38,11 @@ class Entry:
     place: int
     data: bytes
 
+    @property
+    def process(self) -> int:
+        """Who made a sync."""
+        return self.place >> 32
+
 
 def compiler() -> str | None:
     """The C compiler of this machine; without one there is no recording."""

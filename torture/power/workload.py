@@ -78,7 +78,7 @@ async def drive(seed: int) -> None:
     largest = chance.choice((200, 2_000, 20_000))
     async with app.lifespan():
         for wave in range(4):
-            second = start_second() if wave in (1, 2) else None
+            second = await start_second() if wave in (1, 2) else None
             await asyncio.gather(*(one(Random(chance.random()), largest) for _ in range(width)))
             if second is not None:
                 second.send_signal(chance.choice((signal.SIGKILL, signal.SIGTERM)))
@@ -91,8 +91,11 @@ async def drive(seed: int) -> None:
             await asyncio.gather(*(one(Random(chance.random()), 200) for _ in range(width)))
 
 
-def start_second() -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, "-m", "torture.power.workload", "work"])
+async def start_second() -> "subprocess.Popen[bytes]":
+    second = subprocess.Popen([sys.executable, "-m", "torture.power.workload", "work"])
+    while second.pid not in {worker.pid for worker in await app.workers()}:
+        await asyncio.sleep(0.01)
+    return second
 
 
 async def one(chance: Random, largest: int, type: str | None = None) -> None:

@@ -86,5 +86,7 @@ async def test_a_failure_that_does_not_come_about_fails_the_test(app: Outlast, p
 def test_a_failure_that_cannot_be_meant_is_refused() -> None:
     with pytest.raises(ValueError, match="counted from 1"):
         FailAt(step=0)
+    with pytest.raises(ValueError, match="at least once"):
+        FailAt(step="write", times=0)
     with pytest.raises(ValueError, match="give `kill` or `error`"):
         FailAt(step=1, kill=True, error=ValueError)

@@ -5,8 +5,10 @@ from time import monotonic
 from typing import Any
 
 import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
-from outlast import Context, Fail, InvalidRequest, JobNotFound, Outlast, Retry, SignalTimeout, Status
+from outlast import Context, Fail, InvalidRequest, Job, JobNotFound, Outlast, Retry, SignalTimeout, Status
 from outlast.testing import Jobs, Stuck, using
 
 
@@ -59,6 +61,9 @@ async def test_a_job_that_cannot_run_now_is_told_of_with_the_reason(app: Outlast
 
     with pytest.raises(Stuck, match=r"\(quick\) is queued, in 3600 s"):
         await jobs.run_now(quick.options(delay="1h"))
+    done = await jobs.run_now(quick)
+    with pytest.raises(Stuck, match=r"\(quick\) has completed"):
+        await jobs.run_now(done)
 
 
 async def test_draining_runs_what_is_claimable_and_what_that_submits_and_moves_no_time(
@@ -161,7 +166,7 @@ async def test_a_handler_that_hangs_is_an_error_and_leaves_nothing_behind(app: O
     async def hangs(ctx: Context) -> None:
         await ctx.step("listen", asyncio.Event().wait)
 
-    jobs.patience = 0.1
+    jobs.patience = 1.0
     before = asyncio.all_tasks()
     with pytest.raises(Stuck, match=r"\(hangs\) is processing in step 'listen'.*"):
         await jobs.run_now(hangs)
@@ -249,6 +254,36 @@ async def test_the_resources_of_the_workers_are_there(jobs: Jobs) -> None:
 
     with using(app) as jobs:
         assert await jobs.call(names) == "small"
+
+
+async def test_what_the_app_does_on_its_moves_is_done_when_a_call_returns(app: Outlast, jobs: Jobs) -> None:
+    alerts: list[str] = []
+
+    @app.handler(retries=0)
+    async def breaks(ctx: Context) -> None:
+        raise ValueError("no")
+
+    async def alert(job: Job[Any], error: BaseException | None) -> None:
+        await asyncio.sleep(0)
+        alerts.append(f"{job.type}: {error!r}")
+
+    app.on("failed", alert)
+    await jobs.run_now(breaks)
+    assert alerts == ["breaks: ValueError('no')"]
+
+
+def test_what_a_web_client_submits_lies_in_the_same_store(app: Outlast, jobs: Jobs) -> None:
+    @app.handler
+    async def double(ctx: Context, n: int) -> int:
+        return 2 * n
+
+    host = Starlette(lifespan=app.lifespan)
+    app.mount(host, "/jobs")
+    client = TestClient(host, base_url="http://localhost")
+    submitted = client.post("/jobs", json={"type": "double", "payload": {"n": 21}}).json()
+    jobs.assert_submitted(double, n=21, times=1)
+    jobs.sync(jobs.drain())
+    assert client.get(submitted["urls"]["self"]).json()["result"] == 42
 
 
 async def test_the_app_goes_on_with_its_own_store_afterwards(jobs: Jobs) -> None:

@@ -31,7 +31,7 @@ class FailAt:
     times: int = 1
 
     def __post_init__(self) -> None:
-        if self.step == 0 or self.times < 1:
+        if (isinstance(self.step, int) and self.step < 1) or self.times < 1:
             raise ValueError(f"{self}: steps are counted from 1 on, and it happens at least once")
         if self.kill and self.error is not None:
             raise ValueError(f"{self}: a worker that dies raises nothing; give `kill` or `error`")

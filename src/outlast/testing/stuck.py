@@ -11,11 +11,13 @@ class Stuck(AssertionError):
 
 
 def described(jobs: Sequence[Job[Any]], now: float) -> str:
-    """A line for each live job: its status, and what it waits for."""
-    return "\n".join(f"  {job.id} ({job.type}) {_why_live(job, now)}" for job in jobs)
+    """A line for each job: its status, and what it waits for."""
+    return "\n".join(f"  {job.id} ({job.type}) {_why(job, now)}" for job in jobs)
 
 
-def _why_live(job: Job[Any], now: float) -> str:
+def _why(job: Job[Any], now: float) -> str:
+    if job.ended:
+        return f"has {job.status}"
     if job.status is Status.PROCESSING:
         return _processing(job, now)
     if job.waiting is not None and job.waiting.signals:

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torture import answers, cuts, failpoints, kills
+from torture import answers, cuts, failpoints, kills, simulation
 from torture.report import Report
 
 
@@ -29,6 +29,7 @@ class Torture:
 
 
 TORTURES: Mapping[str, Torture] = {
+    "simulation": Torture(simulation.run, simulation.replay),
     "cuts": Torture(cuts.run, cuts.replay),
     "failpoints": Torture(failpoints.run, failpoints.replay),
     "kills": Torture(kills.run),

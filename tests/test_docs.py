@@ -125,7 +125,7 @@ class Session:
         faster = re.sub(r"asyncio\.sleep\((\d+)\)", lambda found: f"asyncio.sleep({int(found[1]) / 10})", snippet)
         (self._folder / named[1]).write_text(faster, "utf-8")
         if named[1].endswith(".py"):
-            command = [self._python, "-W", "error", "-c", f"import {named[1].removesuffix('.py')}"]
+            command = [str(self._python), "-W", "error", "-c", f"import {named[1].removesuffix('.py')}"]
             subprocess.run(command, cwd=self._folder, env=self._env, check=True)
 
     def follow(self, block: Block) -> None:

@@ -221,7 +221,7 @@ async def test_short_sleeps_pass_by_themselves_and_cost_no_lease(app: Outlast, j
             return jobs.clock.now() - began
 
         began = jobs.clock.now()
-        return await asyncio.gather(sleeps(3), sleeps(2), sleeps(4))
+        return list(await asyncio.gather(sleeps(3), sleeps(2), sleeps(4)))
 
     assert await jobs.call(polls) == (1, 100)
     assert await jobs.call(beside) == [3, 2, 4]
@@ -230,7 +230,7 @@ async def test_short_sleeps_pass_by_themselves_and_cost_no_lease(app: Outlast, j
 async def test_a_wait_beside_other_tasks_parks_in_no_time(app: Outlast, jobs: Jobs) -> None:
     @app.handler
     async def both(ctx: Context) -> list[Any]:
-        return await asyncio.gather(ctx.wait_for("one"), ctx.wait_for("two"))
+        return list(await asyncio.gather(ctx.wait_for("one"), ctx.wait_for("two")))
 
     job = await jobs.run_now(both)
     assert job.status is Status.WAITING

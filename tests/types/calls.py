@@ -6,6 +6,7 @@ from typing import Any, assert_type
 from pydantic import BaseModel
 
 from outlast import Context, Job, Outlast
+from outlast.testing import Jobs
 
 
 class MediaPlan(BaseModel):
@@ -60,6 +61,19 @@ async def right() -> None:
     assert_type(ended.result, MediaPlan)
     assert_type(await bare.submit(), Job[int])
     await app.submit("media_plan", {"objective": "sell", "keywords": []}, owner="ann")
+
+
+async def in_tests(jobs: Jobs) -> None:
+    job = await jobs.run_now(media_plan, objective="sell", keywords=["tea"])
+    assert_type(job, Job[MediaPlan])
+    assert_type(await jobs.run_now(media_plan.options(owner="ann"), "sell", []), Job[MediaPlan])
+    assert_type(await jobs.finish(job), Job[MediaPlan])
+    assert_type(await jobs.call(bare), int)
+    assert_type(jobs.sync(jobs.run_now(job)), Job[MediaPlan])
+    await jobs.run_now("media_plan", objective="sell", keywords=[])
+    await jobs.run_now(media_plan, objective="sell")  # wrong
+    await jobs.run_now(job, objective="sell")  # wrong
+    await jobs.call(bare, 1)  # wrong
 
 
 async def wrong() -> None:

@@ -19,6 +19,9 @@ from outlast.testing.stuck import Stuck, described
 from outlast.testing.watch import Watch, WatchedContext
 from outlast.worker import Worker
 
+# pytest then shows the line of the test, and none of this file.
+__tracebackhide__ = True
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -190,7 +193,6 @@ class Jobs:
         return [name for id, name in self._watch.calls if job is None or id == job.id]
 
     def require_no_fault_left(self) -> None:
-        __tracebackhide__ = True
         left = self._watch.faults.left
         if left:
             came = ", ".join(repr(name) for name in self.calls()) or "none"
@@ -211,7 +213,6 @@ class Jobs:
 
         Raises AssertionError that lists what was submitted instead, TypeError for a field that the handler has not.
         """
-        __tracebackhide__ = True
         found = submitted.matching(self._store, handler, owner, payload)
         if len(found) != times if times is not None else not found:
             raise AssertionError(submitted.refusal(self._store, handler, owner, payload, len(found)))

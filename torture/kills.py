@@ -54,6 +54,7 @@ def _report(damage: Damage, stuck: list[str], seconds: float) -> Report:
             "extra calls of a step": damage.extra_calls,
         },
         figures={
+            "pauses that hit upon a commit": f"{damage.pauses_amid_commits:,}",
             "lost": f"{len(damage.lost):,}",
             "recorded twice, or otherwise amiss": f"{len(damage.doubled):,}",
             "from a death to the next attempt": _recovery(damage.recoveries),

@@ -1,10 +1,11 @@
 """Workers that are killed and paused while they hold jobs, again and again; afterwards nothing is lost or doubled."""
 
 import asyncio
+import re
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 from subprocess import Popen
@@ -13,6 +14,7 @@ from typing import Any
 from outlast import Outlast, Status
 from outlast.job import Event, Job, Step
 from outlast.output import text
+from outlast.stores import open_store
 from torture.crew.app import app as crew_app
 from torture.crew.workers import Crew, until
 from torture.history import flaws
@@ -45,6 +47,7 @@ class Damage:
     jobs: int = 0
     kills: int = 0
     pauses: int = 0
+    pauses_amid_commits: int = 0
     takeovers: int = 0
     stale_writes_refused: int = 0
     extra_attempts: int = 0
@@ -73,6 +76,7 @@ class Torment:
 
     def __init__(self, crew: Crew, app: Outlast, seed: int, *, seconds: float) -> None:
         self._crew, self._app, self._seconds = crew, app, seconds
+        self._store = open_store(crew.url)
         self._chance = Random(seed)
         self._ids: list[str] = []
         self._deaths: list[Death] = []
@@ -86,7 +90,7 @@ class Torment:
         """
         for _ in range(WORKERS):
             self._crew.start()
-        async with asyncio.TaskGroup() as group:
+        async with self._store, asyncio.TaskGroup() as group:
             for number in range(kills):
                 await self._submit(jobs * (number + 1) // kills - len(self._ids))
                 victim, held = await self._victim()
@@ -133,23 +137,47 @@ class Torment:
     async def _pause(self, victim: "Popen[bytes]", held: Sequence[Job[Any]]) -> None:
         """Stop it until its leases are out and its jobs elsewhere; let it go on until it has heard of one of them."""
         logged = self._crew.logged
-        victim.send_signal(signal.SIGSTOP)
+        await self._stop(victim)
         still = [job for job in held if (await self._app.get(job.id)).lease == job.lease]
-        waits_until = time.monotonic() + 6
-        while time.monotonic() < waits_until and not all([await self._taken_over(job) for job in still]):
-            await asyncio.sleep(0.05)
+        with suppress(TimeoutError):
+            await until(lambda: self._are_elsewhere(still), "all its jobs are elsewhere", 10)
         victim.send_signal(signal.SIGCONT)
-        # One stopped amid a transaction keeps the file locked for all, and so keeps its leases.
-        if lost := [job for job in still if await self._taken_over(job)]:
-            lines = "|".join(f"{job.id} .* attempt {job.attempt} lost its lease" for job in lost)
-            await until(lambda: self._said(lines, logged), "the paused worker hears that its leases are lost", 30)
+        if lost := await self._taken_over(still):
+            await self._hears(lost, logged)
             self.damage.pauses += 1
         self._kill(victim, [])
         self._paused.discard(victim.pid)
 
-    async def _taken_over(self, job: Job[Any]) -> bool:
-        # Not by the lease: the worker may have ended the job in the moment in which it was stopped.
-        return (await self._app.get(job.id)).deaths > job.deaths
+    async def _stop(self, victim: "Popen[bytes]") -> None:
+        """Pause the worker, and not amid a transaction: as long as it has the file's lock, nobody can take over."""
+        while True:
+            victim.send_signal(signal.SIGSTOP)
+            try:
+                async with asyncio.timeout(0.5):
+                    await self._store.put("torment", {}, ttl=60)
+                return
+            except TimeoutError:
+                self.damage.pauses_amid_commits += 1
+                victim.send_signal(signal.SIGCONT)
+                await asyncio.sleep(0.02)
+
+    async def _hears(self, lost: Sequence[Job[Any]], logged: int) -> None:
+        """Wait until the paused worker has heard of one of these. Raises TimeoutError with what was logged of them."""
+        ids = "|".join(job.id for job in lost)
+        lines = "|".join(f"{job.id} .* attempt {job.attempt} (lost its lease|broke off)" for job in lost)
+        try:
+            await until(lambda: self._said(lines, logged), "a paused worker hears that its leases are lost", 30)
+        except TimeoutError as error:
+            found = [line for line in self._crew.log(logged).splitlines() if re.search(ids, line)]
+            raise TimeoutError("\n".join([str(error), *found])) from None
+
+    async def _are_elsewhere(self, jobs: Sequence[Job[Any]]) -> bool:
+        return len(await self._taken_over(jobs)) == len(jobs)
+
+    async def _taken_over(self, jobs: Sequence[Job[Any]]) -> list[Job[Any]]:
+        """Those whose worker has been counted as dead since; not told by the lease, for some may just have ended."""
+        now = await self._store.get([job.id for job in jobs])
+        return [job for job, found in zip(jobs, now, strict=True) if found is not None and found.deaths > job.deaths]
 
     async def _said(self, words: str, since: int) -> bool:
         return self._crew.said(words, since) > 0

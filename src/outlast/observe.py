@@ -25,6 +25,7 @@ WORDS: Mapping[str, tuple[int, str]] = {
     ),
     "worker.died": (logging.WARNING, "worker %(worker)s is gone; its jobs go on elsewhere"),
     "sweep.failed": (logging.ERROR, "the sweep failed; it tries again"),
+    "sweep.stuck": (logging.ERROR, "job %(job_id)s is due and cannot be moved; the sweep goes on with the others"),
     "attempt.started": (logging.INFO, "job %(job_id)s (%(type)s) attempt %(attempt)s starts"),
     "attempt.completed": (logging.INFO, "job %(job_id)s (%(type)s) completed"),
     "attempt.failed": (logging.WARNING, "job %(job_id)s (%(type)s) attempt %(attempt)s failed: %(code)s: %(message)s"),

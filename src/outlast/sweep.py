@@ -1,78 +1,127 @@
 """What is due: delays, retries, wakes, deadlines, leases that ran out, workers that died, purges.
 
-Any number of sweeps may run at once: each move holds only if nobody was faster.
+Any number of sweeps may run at once: each move holds only if nobody was faster. It goes in rounds of bounded work, live
+jobs before ended ones: however much there is to remove, other writers get in between, and no lease waits for it.
 """
 
 import asyncio
+from bisect import bisect
 from collections.abc import Sequence
+from itertools import accumulate
 from random import random, uniform
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast import lifecycle, presence
-from outlast.errors import JobNotFound
+from outlast.errors import JobNotFound, StoreUnavailable
 from outlast.hooks import Hooks
 from outlast.job import Change, Job, Status
 from outlast.observe import Observe
 from outlast.stores.base import Store
 
 BATCH = 500
+"""Jobs that a round looks at."""
+
+MOST_EVENTS = 5_000
+"""Events that one write removes with their jobs, but for a single job that has more."""
+
 LOOK_EVERY = 1.0
 """Seconds between two looks for workers of this host that died, give or take a quarter."""
 
 
-async def sweep(store: Store, observe: Observe, hooks: Hooks, dead: frozenset[str] = frozenset()) -> int:
-    """Move all that is due now; answers how many jobs were moved or removed.
+async def recover(store: Store, observe: Observe, hooks: Hooks) -> int:
+    """Move all that is due, and the jobs of workers of this host that died; answers how many were moved or removed.
 
     Raises StoreError if the store fails on the way; what was moved stays moved.
     """
-    moved = 0
-    while jobs := await store.due(BATCH, dead=dead):
-        done = await _move(store, observe, hooks, jobs, dead) + await _purge(store, observe, jobs)
-        moved += done
-        if len(jobs) < BATCH or not done:
-            break
-    return moved
-
-
-async def recover(store: Store, observe: Observe, hooks: Hooks) -> int:
-    """Sweep, with the jobs of workers of this host that died; answers how many jobs were moved or removed."""
-    folder = presence.folder(store)
-    dead = presence.gone(folder, await presence.present(store))
-    moved = await sweep(store, observe, hooks, dead)
-    for worker in dead:
+    folder, sweep = presence.folder(store), Sweep(store, observe, hooks)
+    moved, more = 0, True
+    while more:
+        dead = presence.gone(folder, await presence.present(store))
+        done = await sweep.round(dead)
+        moved, more = moved + done.moved, done.more
         # Only now that its jobs are elsewhere may it be forgotten.
-        observe("worker.died", worker=worker)
-        await presence.leave(store, worker)
-        presence.forget(folder, worker)
+        for worker in dead if done.saw_all_live else ():
+            observe("worker.died", worker=worker)
+            await presence.leave(store, worker)
+            presence.forget(folder, worker)
+        # A store that never makes its caller wait would keep the event loop for as long as the sweep takes.
+        await asyncio.sleep(0)
     return moved
 
 
-async def _move(store: Store, observe: Observe, hooks: Hooks, jobs: Sequence[Job[Any]], dead: frozenset[str]) -> int:
-    now = store.now()
-    decided = [(job, lifecycle.due(job, now, dead=dead, chance=random())) for job in jobs]
-    changes = [(job, change) for job, change in decided if change is not None]
-    refused = await _applied(store, [change for _, change in changes])
-    for (job, change), held in zip(changes, refused, strict=True):
-        if held:
-            hooks.moved(job, change)
-        if held and job.status is Status.PROCESSING:
-            observe("lease.taken_over", job_id=job.id, attempt=job.attempt, status=str(change.set["status"]))
-    return sum(refused)
+class Done(NamedTuple):
+    """What a round did: jobs moved or removed, whether it saw all live ones that are due, and whether more is due."""
+
+    moved: int
+    saw_all_live: bool
+    more: bool
 
 
-async def _applied(store: Store, changes: Sequence[Change]) -> list[bool]:
-    try:
-        return [answer is None for answer in await store.apply(changes)]
-    except JobNotFound:
-        # One of them was removed in between; the next look no longer has it among the due.
-        return [False] * len(changes)
+class Sweep:
+    """One sweep. A job that could not be moved is passed over in its later rounds."""
+
+    def __init__(self, store: Store, observe: Observe, hooks: Hooks) -> None:
+        self._store = store
+        self._observe = observe
+        self._hooks = hooks
+        self._stuck: set[str] = set()
+
+    async def round(self, dead: frozenset[str] = frozenset()) -> Done:
+        """Move the longest due live jobs, and remove some of those kept long enough; the jobs of the dead are due."""
+        passed_over, limit = len(self._stuck), BATCH + len(self._stuck)
+        found = await self._store.due(limit, dead=dead)
+        jobs = [job for job in found if job.id not in self._stuck]
+        ended = [job for job in jobs if job.ended]
+        going = light(ended)
+        moved = await self._move([job for job in jobs if not job.ended], dead) + await self._purge(going)
+        is_full, went_on = len(found) == limit, moved > 0 or len(self._stuck) > passed_over
+        return Done(moved, not is_full or bool(ended), (is_full or len(going) < len(ended)) and went_on)
+
+    async def _move(self, jobs: Sequence[Job[Any]], dead: frozenset[str]) -> int:
+        now = self._store.now()
+        decided = [(job, lifecycle.due(job, now, dead=dead, chance=random())) for job in jobs]
+        changes = [(job, change) for job, change in decided if change is not None]
+        held = await self._applied([change for _, change in changes])
+        for (job, change), holds in zip(changes, held, strict=True):
+            if holds:
+                self._tell(job, change)
+        return sum(held)
+
+    def _tell(self, job: Job[Any], change: Change) -> None:
+        self._hooks.moved(job, change)
+        if job.status is Status.PROCESSING:
+            status = str(change.set["status"])
+            self._observe("lease.taken_over", job_id=job.id, attempt=job.attempt, status=status)
+
+    async def _applied(self, changes: Sequence[Change]) -> list[bool]:
+        """Which of the changes hold. Where one makes the call fail, halves are tried until it fails alone."""
+        try:
+            return [answer is None for answer in await self._store.apply(changes)]
+        except StoreUnavailable:
+            raise
+        except Exception as error:
+            if len(changes) == 1:
+                self._pass_over(changes[0].id, error)
+                return [False]
+        half = len(changes) // 2
+        return await self._applied(changes[:half]) + await self._applied(changes[half:])
+
+    def _pass_over(self, job_id: str, error: Exception) -> None:
+        self._stuck.add(job_id)
+        # One that was removed in between needs no word.
+        if not isinstance(error, JobNotFound):
+            self._observe("sweep.stuck", job_id=job_id, error=error)
+
+    async def _purge(self, jobs: Sequence[Job[Any]]) -> int:
+        gone = await self._store.purge([job.id for job in jobs])
+        if gone:
+            self._observe("purge.done", count=len(gone))
+        return len(gone)
 
 
-async def _purge(store: Store, observe: Observe, jobs: Sequence[Job[Any]]) -> int:
-    gone = await store.purge([job.id for job in jobs if job.ended])
-    if gone:
-        observe("purge.done", count=len(gone))
-    return len(gone)
+def light(ended: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
+    """Of ended jobs as many as may go in one write without keeping others from writing."""
+    return ended[: max(bisect(list(accumulate(job.seq for job in ended)), MOST_EVENTS), 1)]
 
 
 class Sweeper:

@@ -13,8 +13,8 @@ def test_the_calls_of_a_workers_source_are_found() -> None:
     assert {
         "claim by worker.Worker._claim",
         "renew by renewer.Renewer._renew",
-        "due by sweep.sweep",
-        "purge by sweep._purge",
+        "due by sweep.Sweep.round",
+        "purge by sweep.Sweep._purge",
         "steps by attempt.Attempt._call",
         "signals by recorder.Recorder._oldest",
         "drop by presence.leave",

@@ -100,6 +100,6 @@ async def sweeper(world: "World", node: Node) -> None:
     while not world.settled:
         await sleep(min(world.due_in(), 30.0) + world.chance.uniform(0.0, 3.0))
         try:
-            await sweep.sweep(store, observe, NO_HOOKS, frozenset(world.gone))
+            await sweep.Sweep(store, observe, NO_HOOKS).round(frozenset(world.gone))
         except StoreUnavailable:
             world.counters["sweeps that failed"] += 1

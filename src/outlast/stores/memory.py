@@ -194,8 +194,8 @@ class MemoryStore:
         now = self.now()
         with self._lock:
             jobs = [job for job in self._jobs.values() if _due_at(job) <= now or job.worker in dead]
-        jobs.sort(key=_due_at)
-        return [job.evolve(payload_json=None) for job in jobs[:limit]]
+        jobs.sort(key=lambda job: (job.ended, _due_at(job)))
+        return [job.evolve(payload_json=None, result_json=None) for job in jobs[:limit]]
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 500, output: bool = True) -> list[Event]:
         with self._lock:

@@ -58,7 +58,7 @@ COUNT_MATCHING = f"select type, status, count(*) from whole where {MATCHES} grou
 COUNT_MATCHING_OF_OWNER = f"select type, status, count(*) from whole where {BY_OWNER} {MATCHES} group by status, type"
 
 DUE = f"""
-    select {_NO_PAYLOAD} from whole where n in (
+    select {_SHORT} from whole where n in (
         select n from (
             select n from job indexed by job_wakes
              where next_at <= :now and status in ('queued', 'processing', 'waiting', 'retrying')
@@ -136,7 +136,7 @@ class Reads:
 
     def due(self, limit: int, dead: Collection[str]) -> list[Job[Any]]:
         found = self._do(DUE, {"now": self._now(), "limit": limit, "dead": rows.dumps(list(dead))})
-        return sorted(map(rows.job_of, found), key=_due_at)[:limit]
+        return sorted(map(rows.job_of, found), key=lambda job: (job.ended, _due_at(job)))[:limit]
 
     def events(self, job_id: str, after: int, limit: int, output: bool) -> list[Event]:
         return [rows.event_of(row) for row in self._do(EVENTS, (job_id, after, output, limit))]

@@ -52,6 +52,17 @@ class DueJobs:
         assert [one.id for one in await store.due(10)] == by_time
         assert [one.id for one in await store.due(2)] == by_time[:2]
 
+    async def test_ended_jobs_come_behind_all_live_ones_and_without_results(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        ended = [await completed(store, keep=keep) for keep in (20.0, 10.0)]
+        live = [await queued(store, run_at=store.now() + after) for after in (90, 50)]
+        clock.advance(100)
+        found = await store.due(10)
+        assert [job.id for job in found] == [live[1].id, live[0].id, ended[1].id, ended[0].id]
+        assert [job.result_json for job in found] == [None] * 4
+        assert [job.id for job in await store.due(1)] == [live[1].id]
+
     async def test_a_due_job_is_answered_as_it_is(self, store: Store, clock: FakeClock) -> None:
         jobs = [await delayed(store, metadata={"a": 1}), await waiting(store), await processing(store)]
         clock.advance(600)

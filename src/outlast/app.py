@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
+from outlast import totals
 from outlast.attempt import Runtime
 from outlast.capture import capturing
 from outlast.context import Context
@@ -279,14 +280,18 @@ class Outlast(Verbs):
 
     @asynccontextmanager
     async def sweeping(self) -> AsyncIterator[None]:
-        """A sweeper alone, for a process that serves and does not work."""
+        """A sweeper alone, for a process that serves and does not work. What the process counts is kept, too."""
         opened = await self._open()
-        task = asyncio.create_task(opened.sweeper.run(), name="outlast sweeper")
+        tasks = {
+            asyncio.create_task(opened.sweeper.run(), name="outlast sweeper"),
+            asyncio.create_task(totals.keep(opened.store, self.observe), name="outlast totals"),
+        }
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
     async def _open(self) -> Opened:
         if self._opened is not None and self._opened.loop is not asyncio.get_running_loop():

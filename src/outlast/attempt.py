@@ -331,6 +331,7 @@ class Attempt:
             self._observe("handler.hung", grace=UNWIND)
 
     def _tell(self, outcome: Outcome, change: Change | None) -> None:
+        self._runtime.observe.meter.ran(self.job, change, self._store.now())
         status = None if change is None else change.set.get("status")
         match outcome:
             case _ if isinstance(self._recorder.lost, Exception):

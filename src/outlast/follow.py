@@ -118,16 +118,21 @@ class Hub:
 
 
 async def follow(
-    hub: Hub, store: Store, job_id: str, after: int, stopping: asyncio.Event
+    hub: Hub, store: Store, job_id: str, after: int, stopping: asyncio.Event, heard: Callable[[float], None]
 ) -> AsyncGenerator[Event, None]:
     """The job's events from number `after` + 1 on, as they come, until its end, its removal, or `stopping`.
 
-    Whoever sets `stopping` stops the hub too, which wakes the readers.
+    Whoever sets `stopping` stops the hub too, which wakes the readers. `heard` is told, each time that events come
+    after a wait for them, how many seconds ago the first of them was made.
     """
     with hub.reading(job_id) as grown:
+        waited = False
         while True:
             grown.clear()
             page = await store.events(job_id, after=after, limit=PAGE)
+            if page and waited:
+                heard(store.now() - page[0].time)
+                waited = False
             for event in page:
                 yield event
                 after = event.seq
@@ -138,3 +143,4 @@ async def follow(
                 if stopping.is_set() or job is None or (job.ended and job.seq <= after):
                     return
                 await grown.wait()
+                waited = True

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from outlast.metrics import Meter, Totals
+
 logger = logging.getLogger("outlast")
 
 WORDS: Mapping[str, tuple[int, str]] = {
@@ -16,6 +18,10 @@ WORDS: Mapping[str, tuple[int, str]] = {
     "store.warning": (logging.WARNING, "store: %(warning)s"),
     "job.submitted": (logging.DEBUG, "job %(job_id)s (%(type)s) accepted"),
     "worker.started": (logging.INFO, "worker %(worker)s takes up to %(slots)s jobs of %(types)s"),
+    "worker.alive": (
+        logging.INFO,
+        "worker %(worker)s lives: %(running)s of %(slots)s slots busy, %(ended)s jobs ended, %(memory)s MiB resident",
+    ),
     "worker.stopping": (logging.INFO, "worker %(worker)s stops; %(running)s jobs to hand back"),
     "worker.stopped": (logging.INFO, "worker %(worker)s stopped"),
     "worker.failed": (logging.ERROR, "worker %(worker)s met an error and goes on"),
@@ -54,6 +60,7 @@ class Observe:
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.meter = Meter()
 
     def __call__(self, happening: str, *, error: BaseException | None = None, **facts: Any) -> None:
         """Something happened.
@@ -69,6 +76,10 @@ class Observe:
         if logger.isEnabledFor(level):
             fields = {name if name not in _TAKEN else f"{name}_": value for name, value in facts.items()}
             logger.log(level, words, facts, exc_info=error, extra={**fields, "action": happening})
+
+    def totals(self, process: str) -> Totals:
+        """All that was counted so far."""
+        return self.meter.totals(process, self.counts)
 
 
 _TAKEN = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}

@@ -17,6 +17,7 @@ from outlast.stores.base import Record, Records, Store
 # Where there are no POSIX locks, the leases alone tell.
 if sys.platform != "win32":
     import fcntl
+    import resource
 
 PREFIX = "worker/"
 TTL = 60.0
@@ -25,7 +26,10 @@ TTL = 60.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerInfo:
-    """What is known of a worker: its place, slots, types, and jobs in hand. Times by the store's clock."""
+    """What is known of a worker: its place, slots, types, and jobs in hand. Times by the store's clock.
+
+    `ended` counts the jobs that its process brought to an end, `memory` is what is resident of it, in bytes.
+    """
 
     id: str
     host: str
@@ -33,6 +37,8 @@ class WorkerInfo:
     types: tuple[str, ...]
     slots: int
     running: int
+    ended: int
+    memory: int | None
     started_at: float
     seen_at: float
 
@@ -107,6 +113,21 @@ def forget(folder: Path, worker: str) -> None:
 
 def host() -> str:
     return socket.gethostname()
+
+
+def resident() -> int | None:
+    """Bytes of this process in memory; where the system shows only the most there ever were, these; None: neither."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError):
+        return _peak()
+
+
+def _peak() -> int | None:
+    if sys.platform == "win32":
+        return None
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def _released(folder: Path, worker: str) -> bool:

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from outlast.stores.base import ANY, Owner
 
-READ, WRITE, CANCEL, ADMIN = "jobs:read", "jobs:write", "jobs:cancel", "admin"
-SCOPES = frozenset({READ, WRITE, CANCEL, ADMIN})
+READ, WRITE, CANCEL, METRICS, ADMIN = "jobs:read", "jobs:write", "jobs:cancel", "metrics:read", "admin"
+SCOPES = frozenset({READ, WRITE, CANCEL, METRICS, ADMIN})
 USUAL_SCOPES = frozenset({READ, WRITE, CANCEL})
 
 
@@ -13,8 +13,8 @@ USUAL_SCOPES = frozenset({READ, WRITE, CANCEL})
 class Principal:
     """Who asks: the owner whose jobs they see and submit, and their scopes.
 
-    Scopes: `jobs:read`, `jobs:write` (submit, retry, signal, delete), `jobs:cancel`, and `admin`: all of these, on the
-    jobs of every owner.
+    Scopes: `jobs:read`, `jobs:write` (submit, retry, signal, delete), `jobs:cancel`, `metrics:read` (the numbers of
+    all owners together), and `admin`: all of these, on the jobs of every owner.
     """
 
     owner: str | None

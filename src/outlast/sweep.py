@@ -88,6 +88,7 @@ class Sweep:
         return sum(held)
 
     def _tell(self, job: Job[Any], change: Change) -> None:
+        self._observe.meter.moved(job, change)
         self._hooks.moved(job, change)
         if job.status is Status.PROCESSING:
             status = str(change.set["status"])
@@ -116,6 +117,7 @@ class Sweep:
         gone = await self._store.purge([job.id for job in jobs])
         if gone:
             self._observe("purge.done", count=len(gone))
+            self._observe.meter.removed(len(gone))
         return len(gone)
 
 

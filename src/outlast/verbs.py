@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from outlast import lifecycle, output, policy, presence
+from outlast import lifecycle, output, policy, presence, totals
 from outlast.attempt import Runtime
 from outlast.attempts import AttemptInfo, attempts
 from outlast.codec import USE_JSON, Codec
@@ -18,6 +18,7 @@ from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, Wa
 from outlast.follow import follow
 from outlast.handler import Duration, Handler
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
+from outlast.metrics import Totals
 from outlast.notation import clean, job_id
 from outlast.policy import Limits, seconds
 from outlast.presence import WorkerInfo
@@ -122,6 +123,19 @@ class Verbs(ABC):
         """The workers that gave a sign of life within the last minute."""
         return await presence.present((await self._runtime()).store)
 
+    async def totals(self) -> list[Totals]:
+        """What the processes on this store have counted: this one until now, others until they last wrote it down."""
+        runtime = await self._runtime()
+        await totals.write(runtime.store, runtime.observe)
+        return await totals.read(runtime.store)
+
+    async def overdue(self) -> float:
+        """Seconds for which the clock should have moved the live job that is due the longest; 0 if none is."""
+        store = (await self._runtime()).store
+        live = [job for job in await store.due(1) if not job.ended]
+        times = [time for job in live for time in (job.next_at, job.lease_until) if time is not None]
+        return max(store.now() - min(times), 0.0) if times else 0.0
+
     async def now(self) -> float:
         """The store's clock, in seconds since 1970."""
         return (await self._runtime()).store.now()
@@ -180,7 +194,9 @@ class Verbs(ABC):
         """The job's events from number `after` + 1 on, as they come, to the last one. Raises JobNotFound."""
         opened = await self._open()
         found = await self.get(job, owner=owner)
-        async with aclosing(follow(opened.runtime.hub, opened.store, found.id, after, opened.stopping)) as events:
+        heard = opened.runtime.observe.meter.heard
+        feed = follow(opened.runtime.hub, opened.store, found.id, after, opened.stopping, heard)
+        async with aclosing(feed) as events:
             async for event in events:
                 yield event
 
@@ -226,6 +242,7 @@ class Verbs(ABC):
             refused = await runtime.one.apply(change)
             if refused is None:
                 runtime.hub.turned(id)
+                runtime.observe.meter.moved(job, change)
                 runtime.hooks.moved(job, change)
                 return await self.get(id, owner=owner)
             job = refused

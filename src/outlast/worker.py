@@ -20,6 +20,9 @@ from outlast.sweep import Sweeper, recover
 POLL = 5.0
 """Seconds after which an idle worker looks even if it heard nothing, give or take a fifth."""
 
+TELL = 300.0
+"""Seconds between two lines of the log that say how the worker is."""
+
 OVERTIME = 30.0
 """Seconds past an attempt's timeout until which its lease is still renewed."""
 
@@ -58,6 +61,7 @@ class Worker:
         self._wake = asyncio.Event()
         self._stopping = False
         self._started_at = 0.0
+        self._tell_at = 0.0
         self._aside: set[asyncio.Task[None]] = set()
         self._lock = HostLock(presence.folder(self._store), self.id)
         self._renewer: Renewer | None = None
@@ -66,6 +70,7 @@ class Worker:
     async def run(self) -> None:
         """Work until `stop` is called, or in a burst until nothing is left; then hand back and leave."""
         self._started_at = self._store.now()
+        self._tell_at = self._started_at + TELL
         self._lock.acquire()
         await self._show()
         self._renewer = Renewer(self._store, self._ttl, self._beat, self._failed, self._blocked)
@@ -169,13 +174,25 @@ class Worker:
             types=tuple(sorted(self._handlers)),
             slots=self._slots,
             running=len(self._running),
+            ended=self._runtime.observe.meter.ended,
+            memory=presence.resident(),
             started_at=self._started_at,
             seen_at=self._store.now(),
         )
+        self._tell(info)
         try:
             await presence.show(self._store, info)
         except StoreError as error:
             self._failed(error)
+
+    def _tell(self, info: WorkerInfo) -> None:
+        if info.seen_at < self._tell_at:
+            return
+        self._tell_at = info.seen_at + TELL
+        memory = "?" if info.memory is None else info.memory >> 20
+        self._runtime.observe(
+            "worker.alive", worker=info.id, running=info.running, slots=info.slots, ended=info.ended, memory=memory
+        )
 
     def _blocked(self, seconds: float) -> None:
         self._runtime.observe("worker.blocked", worker=self.id, seconds=round(seconds))

@@ -18,6 +18,7 @@ def test_the_calls_of_a_workers_source_are_found() -> None:
         "steps by attempt.Attempt._call",
         "signals by recorder.Recorder._oldest",
         "drop by presence.leave",
+        "put by totals.write",
     } <= required()
 
 

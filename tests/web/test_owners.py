@@ -159,7 +159,7 @@ async def test_the_bare_address_names_what_there_is(keyed: httpx2.AsyncClient) -
     told = (await keyed.get("/")).json()
     assert told.pop("name") == "outlast"
     for path in told.values():
-        assert (await keyed.get(path, headers=as_("reader"))).status_code == 200
+        assert (await keyed.get(path, headers=as_("boss"))).status_code == 200
     assert (await keyed.post("/")).status_code == 405
 
 

@@ -11,7 +11,7 @@ from outlast.stores.base import Store
 
 SOURCE = Path(inspect.getfile(Store)).parent.parent
 
-WORKER = ("worker", "attempt", "recorder", "renewer", "sweep", "presence", "follow")
+WORKER = ("worker", "attempt", "recorder", "renewer", "sweep", "presence", "totals", "follow")
 """The files of the worker's side; the calls of `verbs.py` are made for callers."""
 
 METHODS = frozenset(
@@ -20,7 +20,7 @@ METHODS = frozenset(
 )
 """What goes to the file."""
 
-NOT_THE_WORKERS = frozenset({"follow.follow"})
+NOT_THE_WORKERS = frozenset({"follow.follow", "totals.read"})
 """In those files, and yet a caller's."""
 
 BATCHED = frozenset({"insert by stores.batching", "get by stores.batching"})

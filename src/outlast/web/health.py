@@ -26,7 +26,7 @@ async def healthz(call: Call) -> Response:
 async def readyz(call: Call) -> Response:
     """503 with reasons if the store does not answer, if jobs lie about that no worker takes, or if it is going down."""
     try:
-        workers, oldest = await call.app.workers(), await _oldest_ready(call)
+        workers, oldest = await call.app.workers(), await oldest_ready(call)
         age = 0.0 if oldest is None else max(await call.app.now() - oldest.queued_at, 0.0)
     except StoreError as error:
         return _answer([{"code": error.code, "detail": "the store does not answer"}])
@@ -37,7 +37,7 @@ async def readyz(call: Call) -> Response:
     return _answer(reasons, **facts)
 
 
-async def _oldest_ready(call: Call) -> Job[Any] | None:
+async def oldest_ready(call: Call) -> Job[Any] | None:
     """The oldest job that a worker could take now, among the oldest of those queued."""
     query = Query(status=frozenset({Status.QUEUED, Status.RETRYING}), oldest_first=True, limit=50)
     return min((job for job in await call.app.find(query) if job.tag is not None), key=_since, default=None)

@@ -141,6 +141,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/healthz"): Operation({200: record({"status": one_of("ok")})}),
     ("GET", "/readyz"): Operation({200: ref("Readiness"), 503: ref("Readiness")}),
+    ("GET", "/metrics"): Operation({200: TEXT}, media=(PLAIN,)),
     ("GET", "/openapi.json"): Operation({200: FREE}),
 }
 

@@ -10,10 +10,12 @@ from starlette.routing import Route as Path
 from starlette.types import ASGIApp
 
 from outlast.app import Outlast
+from outlast.principal import METRICS
 from outlast.web.api import JOBS, BareMount
 from outlast.web.auth import Authenticate, Door
 from outlast.web.call import Call
 from outlast.web.health import healthz, readyz
+from outlast.web.metrics import metrics
 from outlast.web.openapi import describe
 from outlast.web.replies import json_reply
 from outlast.web.surface import Route, Surface
@@ -23,7 +25,7 @@ MOUNT = "/jobs"
 
 async def index(call: Call) -> Response:
     """What there is, for somebody who opens the bare address. A page of the same path goes before it."""
-    there = {"jobs": MOUNT, "openapi": "/openapi.json", "health": "/healthz", "ready": "/readyz"}
+    there = {"jobs": MOUNT, "openapi": "/openapi.json", "health": "/healthz", "ready": "/readyz", "metrics": "/metrics"}
     return json_reply({"name": "outlast"} | {name: call.root + path for name, path in there.items()})
 
 
@@ -36,6 +38,7 @@ async def openapi(call: Call) -> Response:
 SERVICE = (
     Route("GET", "/healthz", healthz, None),
     Route("GET", "/readyz", readyz, None),
+    Route("GET", "/metrics", metrics, METRICS),
     Route("GET", "/openapi.json", openapi, ""),
 )
 

@@ -51,6 +51,7 @@ HOUSE = (
     "renewer",
     "worker",
     "submission",
+    "bulk",
     "verbs",
     "app",
     "__init__",

@@ -51,6 +51,7 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "job %(job_id)s (%(type)s): no hook for %(moment)r is called, for %(waiting)s calls wait already",
     ),
     "hook.late": (logging.WARNING, "%(count)s calls of hooks were not over within %(seconds)s s and are cut off"),
+    "bulk.part": (logging.INFO, "asked to %(action)s many jobs: %(done)s done, %(skipped)s skipped as they had moved"),
     "purge.done": (logging.DEBUG, "%(count)s ended jobs removed"),
 }
 

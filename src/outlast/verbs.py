@@ -3,7 +3,7 @@
 import json
 import secrets
 from abc import ABC, abstractmethod
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, Semaphore, gather
 from asyncio import Event as Flag
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from outlast import lifecycle, output, policy, presence, totals
 from outlast.attempt import Runtime
 from outlast.attempts import AttemptInfo, attempts
+from outlast.bulk import AT_ONCE, Action, Part, fitting
 from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
 from outlast.follow import follow
@@ -24,7 +25,7 @@ from outlast.policy import Limits, seconds
 from outlast.presence import WorkerInfo
 from outlast.replay import timed_out
 from outlast.stores.base import ANY, Owner, Query, Store
-from outlast.sweep import Sweeper
+from outlast.sweep import Sweeper, light
 
 __all__ = ["ANY", "Opened", "Owner", "Query", "Verbs", "new_id"]
 
@@ -206,12 +207,16 @@ class Verbs(ABC):
         self, job: Job[Any] | str, *, owner: Owner = ANY, by: str | None = None, reason: str | None = None
     ) -> Job[Any]:
         """Ask for the job's end; an ended job is answered unchanged. Raises JobNotFound."""
+        cancelled, _ = await self._cancel(id_of(job), owner, by, reason)
+        return cancelled
+
+    async def _cancel(self, id: str, owner: Owner, by: str | None, reason: str | None) -> tuple[Job[Any], bool]:
         why = None if reason is None else clean(reason, 1024)
 
         async def decide(job: Job[Any], now: float) -> Change | None:
             return lifecycle.cancel(job, now, by=by, reason=why)
 
-        return await self._wish(id_of(job), owner, decide)
+        return await self._wish(id, owner, decide)
 
     async def signal(
         self, job: Job[Any] | str, name: str, value: Any = None, *, owner: Owner = ANY, key: str | None = None
@@ -231,11 +236,13 @@ class Verbs(ABC):
             known = [] if key is None else [one.key for one in await store.signals(job.id) if one.key is not None]
             return lifecycle.signal(job, left, now, known=known)
 
-        return await self._wish(id_of(job), owner, decide)
+        signalled, _ = await self._wish(id_of(job), owner, decide)
+        return signalled
 
     async def _wish(
         self, id: str, owner: Owner, decide: Callable[[Job[Any], float], Awaitable[Change | None]]
-    ) -> Job[Any]:
+    ) -> tuple[Job[Any], bool]:
+        """The job as it then is, and whether the wish changed it."""
         runtime = await self._runtime()
         job = await self.get(id, owner=owner)
         while change := await decide(job, runtime.store.now()):
@@ -244,9 +251,9 @@ class Verbs(ABC):
                 runtime.hub.turned(id)
                 runtime.observe.meter.moved(job, change)
                 runtime.hooks.moved(job, change)
-                return await self.get(id, owner=owner)
+                return await self.get(id, owner=owner), True
             job = refused
-        return self._decoded(job)
+        return self._decoded(job), False
 
     async def retry(
         self, job: Job[Any] | str, *, owner: Owner = ANY, from_start: bool = False, force: bool = False
@@ -260,14 +267,22 @@ class Verbs(ABC):
 
         Raises JobNotFound; JobConflict if the job is live, or completed without `force`.
         """
-        runtime = await self._runtime()
         old = await self.get(id_of(job), owner=owner, payload=True)
+        begun, _ = await self._begin_again(old, from_start=from_start, force=force)
+        return begun
+
+    async def _begin_again(
+        self, old: Job[Any], *, from_start: bool, force: bool = False, key: str | None = None
+    ) -> tuple[Job[Any], bool]:
+        """The new job; False with it if the idempotency key had made it before."""
+        runtime = await self._runtime()
         now = runtime.store.now()
-        again = lifecycle.copy_for_retry(old, new_id(now), now, force=force)
+        again = lifecycle.copy_for_retry(old, new_id(now), now, force=force).evolve(idempotency_key=key)
         new = lifecycle.submit(again, now) if from_start else await self._going_on(old, again, now)
         job = await runtime.one.insert(new)
-        runtime.hooks.fire("submitted", job)
-        return job
+        if job.id == again.id:
+            runtime.hooks.fire("submitted", job)
+        return job, job.id == again.id
 
     async def _going_on(self, old: Job[Any], again: Job[Any], now: float) -> NewJob:
         """The new job with the finished steps of the old one, and what they wrote."""
@@ -282,6 +297,66 @@ class Verbs(ABC):
         if not await store.purge([id_of(job)], owner=owner):
             live = await self.get(job, owner=owner)
             raise JobConflict(f"the job is {live.status}; cancel it first", code="job_live", job_id=live.id)
+
+    async def bulk(
+        self,
+        action: Action,
+        query: Query,
+        *,
+        everything: bool = False,
+        by: str | None = None,
+        reason: str | None = None,
+        from_start: bool = False,
+    ) -> Part:
+        """Cancel, retry or delete the newest jobs of a query, a part of them; what has moved meanwhile is skipped.
+
+        For the next part give the query `before=part.before`, until that is None. Each job is come by once, and a
+        repeat does nothing twice: a job that was begun again like this within 24 h is skipped.
+
+        Parameters
+        ----------
+        action: `cancel` is for live jobs, `retry` for failed and cancelled ones, `delete` for ended ones.
+        everything: allows a query that filters nothing.
+        by, reason: as in `cancel`.
+        from_start: as in `retry`.
+
+        Raises InvalidRequest for a query of jobs that the action is not for, or one that filters nothing.
+        """
+        runtime, page = await self._runtime(), fitting(action, query, everything=everything)
+        found = await self.find(page)
+        jobs = light(found) if action == "delete" else found
+        if action == "delete":
+            done = len(await runtime.store.purge([job.id for job in jobs]))
+        elif action == "cancel":
+            done = await self._each(jobs, AT_ONCE[action], lambda job: self._cancel(job.id, ANY, by, reason))
+        else:
+            done = await self._each(jobs, AT_ONCE[action], lambda job: self._begin_again_once(job, from_start))
+        is_last = len(found) < page.limit and len(jobs) == len(found)
+        runtime.observe("bulk.part", action=action, done=done, skipped=len(jobs) - done)
+        return Part(done, len(jobs) - done, None if is_last else jobs[-1].id)
+
+    async def _each(
+        self, jobs: Sequence[Job[Any]], at_once: int, act: Callable[[Job[Any]], Awaitable[tuple[Job[Any], bool]]]
+    ) -> int:
+        """How many of the jobs it was done to."""
+        room = Semaphore(at_once)
+
+        async def one(job: Job[Any]) -> bool:
+            async with room:
+                try:
+                    return (await act(job))[1]
+                except (JobNotFound, JobConflict):
+                    return False
+
+        answers = await gather(*map(one, jobs), return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers.count(True)
+
+    async def _begin_again_once(self, job: Job[Any], from_start: bool) -> tuple[Job[Any], bool]:
+        old = await self.get(job, payload=True)
+        return await self._begin_again(old, from_start=from_start, key=f"retry:{old.id}")
 
     def _decoded(self, job: Job[Any]) -> Job[Any]:
         if job.result_json is None:

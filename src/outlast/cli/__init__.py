@@ -2,6 +2,7 @@
 
     commands.py                     the list of commands, and how one ends
     jobs.py                         submit get watch list cancel retry delete: ask a server
+    bulk.py                         cancel retry delete of many jobs
     serving.py                      serve worker: be one
     upkeep.py                       sweep doctor: look after a store
     exits.py                        exit codes; what went wrong as a message

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from outlast.cli import plain
+from outlast.cli.bulk import milliseconds, one_or_many
 from outlast.cli.exits import NotSent, Refused, Unreachable
 from outlast.cli.text import safe, wire
 
@@ -48,13 +49,14 @@ def asks_server(command: Callable[..., None]) -> Callable[..., None]:
     return url(key(with_client))
 
 
-def _job_id(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):
+def _job_id(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9_-]{1,128}", value):
         raise click.BadParameter(f"a job's id looks like job_06AB..., not {ascii(value)[:64]}")
     return value
 
 
 job_id = click.argument("id", callback=_job_id)
+job_id_or_none = click.argument("id", metavar="[ID]", required=False, callback=_job_id)
 json_flag = click.option("--json", "as_json", is_flag=True, help="Print what the server sent, as JSON.")
 
 
@@ -62,15 +64,6 @@ def _visible(ctx: click.Context, param: click.Parameter, value: str | None) -> s
     if value is not None and not re.fullmatch(r"[!-~]{1,128}", value):
         raise click.BadParameter("1 to 128 visible ASCII characters without spaces")
     return value
-
-
-def _milliseconds(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    from outlast.policy import seconds
-
-    try:
-        return None if value is None else round(seconds(value) * 1000)
-    except ValueError as error:
-        raise click.BadParameter(str(error)) from None
 
 
 # -- submit ---------------------------------------------------------------------------------------------------------
@@ -84,8 +77,8 @@ def _milliseconds(ctx: click.Context, param: click.Parameter, value: str | None)
     "--idempotency-key", metavar="KEY", callback=_visible, help="The same key gives the same job; without, one is made."
 )
 @click.option("--priority", type=click.Choice(["low", "normal", "high"]), help="Its place among others.")
-@click.option("--delay", "delayMs", metavar="TIME", callback=_milliseconds, help="Not before, such as 90s or 2h.")
-@click.option("--deadline", "deadlineMs", metavar="TIME", callback=_milliseconds, help="From now to its end.")
+@click.option("--delay", "delayMs", metavar="TIME", callback=milliseconds, help="Not before, such as 90s or 2h.")
+@click.option("--deadline", "deadlineMs", metavar="TIME", callback=milliseconds, help="From now to its end.")
 @click.option("--retries", "maxRetries", metavar="N", type=click.IntRange(0), help="Tries after the first.")
 @click.option("--tag", "tags", metavar="TAG", multiple=True, help="A word to find it by; may be repeated.")
 @asks_server
@@ -186,12 +179,16 @@ def list_(client: "Client", as_json: bool, **filters: Any) -> None:
 
 
 @click.command()
-@job_id
+@job_id_or_none
 @click.option("--reason", metavar="TEXT", help="Kept with the job.")
 @json_flag
 @asks_server
+@one_or_many("cancel", "reason")
 def cancel(client: "Client", id: str, reason: str | None, as_json: bool) -> None:
-    """Ask for a job's end; one that has ended stays as it is."""
+    """Ask for a job's end; one that has ended stays as it is.
+
+    For many, by a filter instead of an ID, it takes a key of an operator (scope admin).
+    """
     body = json.dumps({} if reason is None else {"reason": reason})
     answer = client.ask("POST", f"/jobs/{id}/cancel", body=body)
     status = safe(answer.value["status"])
@@ -200,15 +197,17 @@ def cancel(client: "Client", id: str, reason: str | None, as_json: bool) -> None
 
 
 @click.command()
-@job_id
+@job_id_or_none
 @click.option("--from-start", is_flag=True, help="Without the finished steps.")
 @click.option("--force", is_flag=True, help="A completed job too.")
 @json_flag
 @asks_server
+@one_or_many("retry", "from_start")
 def retry(client: "Client", id: str, from_start: bool, force: bool, as_json: bool) -> None:
     """Run a failed or cancelled job again, as a new job, and print its id.
 
-    Steps that had finished are not run again.
+    Steps that had finished are not run again. For many, by a filter instead of an ID, it takes a key of an operator
+    (scope admin); jobs that were retried like this within 24 h are skipped.
     """
     body = json.dumps({"from": "start" if from_start else "checkpoint"})
     params = {"force": "true"} if force else None
@@ -217,10 +216,15 @@ def retry(client: "Client", id: str, from_start: bool, force: bool, as_json: boo
 
 
 @click.command()
-@job_id
+@job_id_or_none
+@json_flag
 @asks_server
-def delete(client: "Client", id: str) -> None:
-    """Remove an ended job with all that belongs to it."""
+@one_or_many("delete")
+def delete(client: "Client", id: str, as_json: bool) -> None:
+    """Remove an ended job with all that belongs to it.
+
+    For many, by a filter instead of an ID, it takes a key of an operator (scope admin).
+    """
     client.ask("DELETE", f"/jobs/{id}")
 
 

@@ -7,15 +7,17 @@ from starlette.types import ASGIApp, Scope
 
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
-from outlast.principal import CANCEL, READ, WRITE
+from outlast.principal import ADMIN, CANCEL, READ, WRITE
 from outlast.web import jobs
 from outlast.web.auth import Authenticate, Door
+from outlast.web.bulk import bulk
 from outlast.web.events import events
 from outlast.web.surface import Route, Surface, below_root
 
 JOBS = (
     Route("POST", "", jobs.submit, WRITE),
     Route("GET", "", jobs.find, READ),
+    Route("POST", "/bulk", bulk, ADMIN),
     Route("GET", "/{id}", jobs.show, READ),
     Route("DELETE", "/{id}", jobs.delete, WRITE),
     Route("GET", "/{id}/events", events, READ),

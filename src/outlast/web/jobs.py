@@ -189,21 +189,33 @@ async def _output_events(call: Call) -> list[Event]:
 
 async def cancel(call: Call) -> Response:
     """Ask for the job's end. 202 while its worker has yet to notice."""
-    reason = (await _fields(call, "reason")).get("reason")
-    if reason is not None and (not isinstance(reason, str) or len(reason) > 500):
-        raise wrong_field("/reason", f"text of at most 500 characters, not {shown(reason)}")
-    job = await call.app.cancel(call.id, owner=call.sees, by=call.principal.owner, reason=reason)
+    why = reason(await _fields(call, "reason"))
+    job = await call.app.cancel(call.id, owner=call.sees, by=call.principal.owner, reason=why)
     return await job_reply(call, job, 200 if job.ended else 202)
+
+
+def reason(fields: Mapping[str, Any]) -> str | None:
+    """Why a cancel is asked for."""
+    why: Any = fields.get("reason")
+    if why is not None and (not isinstance(why, str) or len(why) > 500):
+        raise wrong_field("/reason", f"text of at most 500 characters, not {shown(why)}")
+    return why
 
 
 async def retry(call: Call) -> Response:
     """A new job that does again what an ended one was to do."""
-    origin = (await _fields(call, "from")).get("from", "checkpoint")
+    anew = from_start(await _fields(call, "from"))
+    force = query.flag(call.request.query_params, "force")
+    job = await call.app.retry(call.id, owner=call.sees, from_start=anew, force=force)
+    return await job_reply(call, job, 202, headers={"Location": urls(call, job.id)["self"]})
+
+
+def from_start(fields: Mapping[str, Any]) -> bool:
+    """Whether a retry leaves out the finished steps."""
+    origin = fields.get("from", "checkpoint")
     if origin not in ("checkpoint", "start"):
         raise wrong_field("/from", f"checkpoint or start, not {shown(origin)}")
-    force = query.flag(call.request.query_params, "force")
-    job = await call.app.retry(call.id, owner=call.sees, from_start=origin == "start", force=force)
-    return await job_reply(call, job, 202, headers={"Location": urls(call, job.id)["self"]})
+    return bool(origin == "start")
 
 
 async def signal(call: Call) -> Response:

@@ -87,6 +87,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             IF_NONE_MATCH,
         ),
     ),
+    ("POST", "/bulk"): Operation({200: ref("BulkReply")}, (*FIELDS, "bad_cursor"), body=ref("Bulk")),
     ("GET", "/{id}"): Operation(
         {200: ref("AnyJob"), 304: {}},
         ("job_not_found", "validation"),

@@ -118,7 +118,7 @@ class Page:
 
     def cursor_after(self, job_id: str) -> str:
         """The opaque word that continues the list behind this job."""
-        return _written(job_id, self.filters)
+        return written(job_id, self.filters)
 
 
 def page(params: Params, owner: Owner) -> Page:
@@ -129,7 +129,7 @@ def page(params: Params, owner: Owner) -> Page:
         created_after=lambda: _instant(params, "createdAfter"),
         created_before=lambda: _instant(params, "createdBefore"),
         updated_after=lambda: _instant(params, "updatedAfter"),
-        before=lambda: _opened(params["cursor"], filters) if "cursor" in params else None,
+        before=lambda: _before(params, filters),
         oldest_first=lambda: _oldest_first(params),
         limit=lambda: whole(params, "limit", JOBS_PAGE, 1, MAX_JOBS_PAGE) + 1,
     )
@@ -162,27 +162,30 @@ def _oldest_first(params: Params) -> bool:
     return order == "createdAt"
 
 
-def _opened(cursor: str, filters: str) -> str:
-    """The job a cursor stands behind, if it is one we wrote for a list with these filters."""
+def _before(params: Params, filters: str) -> str | None:
+    cursor = params.get("cursor")
+    job_id = None if cursor is None else opened(cursor, filters)
+    if cursor is not None and job_id is None:
+        detail = "take the cursor as it came in nextCursor, with the same filters and order, or leave it out"
+        raise wrong_field("/cursor", detail, code="bad_cursor", place="query")
+    return job_id
+
+
+def opened(cursor: str, filters: str) -> str | None:
+    """The job a cursor stands behind; None if it is none that we wrote for these filters."""
     try:
         raw = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
         job_id = raw[SEAL:].decode("ascii")
     except ValueError:
-        raise _bad_cursor() from None
-    if _written(job_id, filters) != cursor:
-        raise _bad_cursor()
-    return job_id
+        return None
+    return job_id if written(job_id, filters) == cursor else None
 
 
 SEAL = 9
 
 
-def _written(job_id: str, filters: str) -> str:
+def written(job_id: str, filters: str) -> str:
+    """The opaque word that stands behind the job, for these filters."""
     # The seal is no secret: who forges one still sees only what is theirs. It keeps lists from being mixed up.
     seal = hashlib.sha256(f"{filters}\n{job_id}".encode("utf-8", "surrogatepass")).digest()[:SEAL]
     return base64.urlsafe_b64encode(seal + job_id.encode()).decode().rstrip("=")
-
-
-def _bad_cursor() -> Problem:
-    detail = "take the cursor as it came in nextCursor, with the same filters and order, or leave it out"
-    return wrong_field("/cursor", detail, code="bad_cursor", place="query")

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from outlast.bulk import FITS
 from outlast.handler import Handler
 from outlast.job import RANK, EndCode, Status
 from outlast.policy import Limits
@@ -203,6 +204,43 @@ READINESS = record(
     optional=("workers", "oldestReadyMs"),
 )
 
+BULK = record(
+    {
+        "action": one_of(*FITS),
+        "filter": record(
+            {
+                "status": {"anyOf": [one_of(*Status), {"type": "array", "items": one_of(*Status), "minItems": 1}]},
+                "type": TEXT,
+                "owner": or_null(TEXT),
+                "tag": TEXT,
+                "olderMs": {"type": "integer", "minimum": 0},
+            },
+            optional=("status", "type", "owner", "tag", "olderMs"),
+            closed=True,
+        ),
+        "all": {"type": "boolean", "default": False},
+        "dryRun": {"type": "boolean", "default": False},
+        "cursor": or_null(TEXT),
+        "reason": or_null(TEXT | {"maxLength": 500}),
+        "from": one_of("checkpoint", "start"),
+    },
+    optional=("filter", "all", "dryRun", "cursor", "reason", "from"),
+    closed=True,
+)
+
+BULK_REPLY = record(
+    {
+        "action": one_of(*FITS),
+        "dryRun": {"type": "boolean"},
+        "matched": WHOLE,
+        "byStatus": {"type": "object", "additionalProperties": WHOLE},
+        "done": WHOLE,
+        "skipped": WHOLE,
+        "nextCursor": or_null(TEXT),
+    },
+    optional=("matched", "byStatus", "done", "skipped", "nextCursor"),
+)
+
 FIXED: Mapping[str, Schema] = {
     "Job": JOB,
     "JobLite": JOB_LITE,
@@ -212,6 +250,8 @@ FIXED: Mapping[str, Schema] = {
     "Step": STEP,
     "Event": EVENT,
     "EventPage": EVENT_PAGE,
+    "Bulk": BULK,
+    "BulkReply": BULK_REPLY,
     "Problem": PROBLEM,
     "Readiness": READINESS,
 }

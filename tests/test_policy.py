@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outlast.policy import POLL_MAX, POLL_MIN, backoff, poll_after, remaining, seconds
+from outlast.policy import NO_LIMIT, POLL_MAX, POLL_MIN, Limits, backoff, poll_after, remaining, seconds
 
 ATTEMPTS = st.integers(1, 10_000)
 SECONDS = st.floats(0, 1e6)
@@ -99,3 +99,19 @@ def test_a_duration_is_written_as_people_write_it(written: Any, value: float) ->
 def test_what_is_no_duration_is_refused(written: Any) -> None:
     with pytest.raises(ValueError, match="duration"):
         seconds(written)
+
+
+def test_none_is_no_limit_and_nought_is_not() -> None:
+    limits = Limits(output=None, steps=0)  # type: ignore[arg-type]  # as an untyped caller may
+    assert (limits.output, limits.steps) == (NO_LIMIT, 0)
+
+
+@pytest.mark.parametrize("wrong", [-1, True, "8 MiB", float("nan"), float("inf")])
+def test_a_limit_that_is_no_number_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match=r"limits\.output is a number of 0 or more"):
+        Limits(output=wrong)  # type: ignore[arg-type]
+
+
+def test_a_delay_always_has_a_limit() -> None:
+    with pytest.raises(ValueError, match=r"limits\.delay"):
+        Limits(delay=None)  # type: ignore[arg-type]

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from math import inf
 from statistics import median
@@ -42,9 +42,17 @@ def remaining(durations: Sequence[float], elapsed: float) -> float | None:
     return median(longer) - elapsed if longer else None
 
 
+NO_LIMIT = 2**53 - 1
+"""Stands for a cap that is none; every number of JSON up to here is exact."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Caps on what one job may hold. Sizes in bytes, times in seconds; None means no limit."""
+    """Caps on what one job may hold. Sizes in bytes, times in seconds.
+
+    None, or NO_LIMIT where types are checked, means no limit; 0 means nothing at all. `delay` has a limit always.
+    Raises ValueError for what is no such number.
+    """
 
     payload: int = 1 << 20
     result: int = 4 << 20
@@ -59,6 +67,14 @@ class Limits:
     max_retries: int = 100
     delay: float = 365 * 86400.0
     wait: float = 25.0
+
+    def __post_init__(self) -> None:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value is None and one.name != "delay":
+                object.__setattr__(self, one.name, NO_LIMIT)
+            elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NO_LIMIT:
+                raise ValueError(f"limits.{one.name} is a number of 0 or more, not {value!r}")
 
 
 def seconds(duration: str | float | timedelta) -> float:

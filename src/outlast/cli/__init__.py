@@ -11,7 +11,7 @@
     text.py                         what a terminal may be shown
     load.py                         MODULE:APP becomes an app
     signals.py, reload.py, logs.py  how a server stops, starts again, and tells
-    examine.py, env.py              what doctor looks at; the variables that are known
+    examine.py, env.py, relaxed.py  what doctor looks at; the variables that are known; what is less careful than usual
 
 A command imports what it needs when it runs, so that `outlast --version` loads no server and `outlast get` no driver.
 """

@@ -11,11 +11,11 @@ from typing import Any
 
 from outlast import presence
 from outlast.app import DEFAULT_STORE, Outlast
-from outlast.cli import env
+from outlast.cli import env, relaxed
 from outlast.cli.exits import masked
 from outlast.cli.text import safe
 from outlast.job import Job
-from outlast.policy import Limits
+from outlast.policy import NO_LIMIT, Limits
 from outlast.presence import WorkerInfo
 from outlast.stores import open_store
 from outlast.stores.base import Query, Store
@@ -33,8 +33,11 @@ def report(app: Outlast) -> Iterator[str]:
     """Line by line. Raises ConfigurationError, StoreRefused, StoreUnavailable at what stands in the way."""
     yield from _installed()
     yield from _environment()
+    keys = parse_keys(os.environ.get("OUTLAST_KEYS", ""))  # raises as a server would
     yield from _handlers(app)
     yield from _caps(app.limits)
+    for setting in (*relaxed.settings(app), *(() if keys else (relaxed.OPEN,))):
+        yield _line("relaxed", setting)
     yield from asyncio.run(_store(app.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE))
 
 
@@ -58,7 +61,6 @@ def _environment() -> Iterator[str]:
             yield _line("environment", f"{name}={value}" if name in URLS else f"{name} is set")
     for warning in env.unknown():
         yield _line("warning", warning)
-    parse_keys(os.environ.get("OUTLAST_KEYS", ""))  # raises as a server would
 
 
 def _handlers(app: Outlast) -> Iterator[str]:
@@ -71,7 +73,7 @@ def _handlers(app: Outlast) -> Iterator[str]:
 def _caps(limits: Limits) -> Iterator[str]:
     for one in fields(limits):
         cap = getattr(limits, one.name)
-        yield _line("cap", f"{one.name} {'none' if cap is None else format(cap, '.0f')}")
+        yield _line("cap", f"{one.name} {'none' if cap == NO_LIMIT else format(cap, '.0f')}")
 
 
 # -- the store ------------------------------------------------------------------------------------------------------
@@ -104,7 +106,8 @@ def missing_file(url: str) -> str | None:
 def _worker_line(worker: WorkerInfo, now: float) -> str:
     at = f"{worker.host}, process {worker.pid}, seen {now - worker.seen_at:.0f} s ago"
     doing = f"{worker.running} of {worker.slots} slots busy, types: {', '.join(worker.types)}"
-    return _line("worker", f"{worker.id} on {at}; {doing}")
+    memory = "" if worker.memory is None else f", {worker.memory >> 20} MiB"
+    return _line("worker", f"{worker.id} on {at}; {doing}; {worker.ended} jobs ended{memory}")
 
 
 async def _by_status(store: Store) -> Counter[str]:

@@ -48,16 +48,20 @@ def serve(
         raise click.exceptions.Exit(supervise())
 
     def begin(app: "Outlast") -> None:
+        from outlast.cli import relaxed
         from outlast.web.auth import Door
         from outlast.web.server import run
         from outlast.web.service import service
 
-        if Door(None).is_open and not is_loopback(host):
+        is_open = Door(None).is_open
+        if is_open and not is_loopback(host):
             raise Refused(_open_to_all(host))
 
         def ready(url: str) -> None:
             logger.info("serving %s", url)
-            _warn(app)
+            if is_open:
+                logger.info(relaxed.OPEN)
+            _check(app, *relaxed.address(host))
 
         run(service(app, worker=not no_worker), app, host, port, ready=ready)
 
@@ -109,7 +113,7 @@ def _types(text: str, known: frozenset[str]) -> frozenset[str]:
 async def _work(app: "Outlast", types: frozenset[str], burst: bool) -> None:
     with asked_to_stop() as asked:
         async with app, app.working(burst=burst, types=types) as worker:
-            _warn(app)
+            _check(app)
             waits = {asyncio.create_task(asked.wait()), asyncio.create_task(worker.ended.wait())}
             _, pending = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for wait in pending:
@@ -130,8 +134,17 @@ def _with_app(place: str, store: str | None, concurrency: int | None, begin: Cal
         raise click.exceptions.Exit(DONE) from None
 
 
-def _warn(app: "Outlast") -> None:
+def _check(app: "Outlast", *more: str) -> None:
+    """What the store's own line and warnings, which came first, do not say: our version, and what is relaxed."""
+    import platform
+    from importlib.metadata import version
+
+    from outlast.cli import relaxed
+
+    logger.info("outlast %s on Python %s", version("outlast"), platform.python_version())
     for warning in env.unknown():
         logger.warning(warning)
+    for setting in (*relaxed.settings(app), *more):
+        logger.warning("relaxed: %s", setting)
     if not app.handlers:
         logger.warning("the app has no handler, so every submit is refused; register one with @app.handler")

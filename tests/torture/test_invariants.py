@@ -231,6 +231,14 @@ def removed_in_part(history: History) -> None:
     history.show("purge", ["job_1"], answer=["job_1"], owner="me")
 
 
+def text_without_its_step(history: History) -> None:
+    job = history.claimed()
+    data = {"channel": "text", "offset": 0, "text": "half of it", "step": 0}
+    said = Event(type="job.output.delta", time=history.clock.now(), attempt=1, data=data)
+    history.applied(lifecycle.append(job, set={"offsets": {"text": 10}}, events=(said,)), job.lease)
+    history.applied(lifecycle.complete(job, f'"{job.lease}"', history.clock.now()), job.lease)
+
+
 def signal_taken_and_still_there(history: History) -> None:
     history.submitted()
     left = lifecycle.signal(history.job, Signal(name="go", value="1"), history.clock.now())
@@ -272,6 +280,7 @@ DOCTORED: list[tuple[Callable[[History], None], str]] = [
     (removed_alive, "I17"),
     (removed_before_its_time, "I17"),
     (removed_in_part, "I17"),
+    (text_without_its_step, "text"),
     (signal_taken_and_still_there, "signals"),
     (signal_kept_twice, "signals"),
 ]

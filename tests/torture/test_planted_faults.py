@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from outlast import lifecycle
+from outlast import lifecycle, output
 from outlast.job import Change, Job, NewJob
 from outlast.lifecycle import claim
 from outlast.stores.memory import MemoryStore
@@ -116,6 +116,14 @@ def test_a_fault_planted_into_lifecycle_is_found(
     monkeypatch.setattr(lifecycle, name, fault)
     found = hunt(SimulatedStore)
     assert found.broken is not None
+
+
+def test_text_that_is_not_taken_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing_taken_back(*facts: Any) -> tuple[list[Any], dict[str, str]]:
+        return [], {"text": output.text(facts[0])}
+
+    monkeypatch.setattr(output, "taken_back", nothing_taken_back)
+    assert hunt(SimulatedStore).broken == "text"
 
 
 def test_every_fault_is_hunted_here_or_is_for_the_contract_alone() -> None:

@@ -91,5 +91,5 @@ def test_a_replay_prints_every_call_and_its_verdict(capsys: pytest.CaptureFixtur
     report = replay(["--seed", "5", "--without", "reader"])
     shown = capsys.readouterr().out
     assert report.passed
-    assert "insert(" in shown and "claim(" in shown
+    assert "insert [[new job" in shown and "claim [" in shown
     assert "faults until" in shown

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
+from outlast import output
 from outlast.job import Change, Event, Job, Status, Step
 from outlast.replay import TIMED_OUT
 from outlast.stores.base import ANY, Claimed, Head, Lease
@@ -27,6 +28,7 @@ INVARIANTS: Mapping[str, str] = {
     "I10": "nobody is shown a job of another owner",
     "I13": "a claim takes no more jobs than were asked for",
     "I17": "only ended jobs are removed, when their time is over or an operator says so, and whole",
+    "text": "what readers hold after the end is what the recorded steps wrote, each once and in order",
     "signals": "a signal lies in the inbox once and is taken once",
 }
 """The names are those of the list of invariants that real runs are checked against too."""
@@ -67,10 +69,13 @@ class Checker:
     Parameters
     ----------
     counters: of what the jobs went through.
+    doubles: appends may be written twice, and their text with them; no store promises otherwise.
     gone: workers that the system says are dead; their leases count as run out.
     """
 
-    def __init__(self, store: MemoryStore, counters: Counter[str], gone: Collection[str] = ()) -> None:
+    def __init__(
+        self, store: MemoryStore, counters: Counter[str], gone: Collection[str] = (), *, doubles: bool = False
+    ) -> None:
         self.jobs: dict[str, Job[Any]] = {}
         self.before: dict[str, Job[Any]] = {}
         self.counters = counters
@@ -78,6 +83,7 @@ class Checker:
         self.ready = False
         self._store = store
         self._gone = gone
+        self._doubles = doubles
         self._books: dict[str, Book] = {}
         self._keys: dict[tuple[str | None, str], str] = {}
         self._removed: set[str] = set()
@@ -239,11 +245,21 @@ class Checker:
         code = None if new.last_error is None else new.last_error.code
         if new.status is COMPLETED and (old.lease is None or old.lease not in (new.result_json or "")):
             raise Violation("I3", f"{new.id} is completed with a result that is not its attempt's")
+        if new.status is COMPLETED and new.offsets and not self._doubles:
+            self._check_text(new)
         if new.status is FAILED and code in ("worker_died", "handler_error", "timeout"):
             self.counters["ends with all tries spent"] += new.attempt > new.max_retries
         self.counters["ends by deadline"] += code == "deadline_exceeded"
         if old.status is PROCESSING and old.cancel_requested_at is not None:
             self.counters[f"cancel and finish: {new.status}"] += 1
+
+    def _check_text(self, job: Job[Any]) -> None:
+        steps = sorted(self._store._steps[job.id].values(), key=lambda step: step.index)
+        wrote = "".join([step.value or "" for step in steps if step.key.startswith("/step")])
+        text = output.text(self._store._events[job.id])
+        if text != wrote or job.offsets["text"] != len(text):
+            raise Violation("text", f"{job.id}: readers hold {text}, and its steps wrote {wrote}")
+        self.counters["texts compared"] += 1
 
     def _check_log(self, job: Job[Any], book: Book) -> None:
         log = self._store._events[job.id]

@@ -30,7 +30,15 @@ Op = tuple[str, float]
 
 @dataclass(frozen=True, slots=True)
 class JobPlan:
-    """A submit: when, with what, and what the handler will do. Times in seconds."""
+    """A submit: when, with what, and what the handler will do. Times in seconds.
+
+    Parameters
+    ----------
+    rival: another client submits under the same key: the `same`, or something `other`.
+    writes: each step writes its value as output too.
+    raises: the chance that an attempt fails once its script is played.
+    poison: the chance that a step kills its worker.
+    """
 
     number: int
     at: float
@@ -40,16 +48,13 @@ class JobPlan:
     rival: str | None
     options: dict[str, float]
     script: tuple[Op, ...]
+    writes: bool
     raises: float
     poison: float
 
     @property
     def name(self) -> str:
         return f"job-{self.number}"
-
-    @property
-    def waits(self) -> bool:
-        return any(op == "wait" for op, _ in self.script)
 
 
 def payload(job: JobPlan, rival: bool) -> str:
@@ -95,7 +100,8 @@ class Plan:
             script = ", ".join(f"{op} {seconds:.1f}" for op, seconds in job.script)
             options = ", ".join(f"{name}={value:.1f}" for name, value in job.options.items())
             keyed = f"under a key, rival: {job.rival}" if job.keyed else "without a key"
-            yield f"{job.name} at {job.at:.1f} s ({job.type}, {options}; {keyed}): {script}; raises {job.raises}"
+            yield f"{job.name} at {job.at:.1f} s ({job.type}, {options}; {keyed}): {script}"
+            yield f"  raises {job.raises}, poison {job.poison}{', writes' * job.writes}"
         workers = [f"{name} with {slots} slots" for name, slots in self.workers]
         yield f"actors: {', '.join([*workers, *self.sweepers, *self.others])}{'; stubborn' * self.stubborn}"
         faults = ", ".join(f"{name} {intensity:.3f}" for name, intensity in self.faults.items())
@@ -115,10 +121,10 @@ OTHERS = ("canceller", "old-canceller", "signaller", "reader", "operator", "stra
 def draw(chance: Random, seed: int, twist: int = 0, without: frozenset[str] = frozenset()) -> Plan:
     """The plan of a seed. `chance` is seeded by it here, and goes on from there."""
     chance.seed(seed)
-    jobs = tuple([_job(chance, number) for number in range(_one(chance.random, (1, 1, 1, 1, 1, 2, 2, 3)))])
+    jobs = tuple([_job(chance, number) for number in range(_one(chance.random, (1, 1, 1, 1, 1, 1, 1, 2, 2, 3)))])
     workers = tuple([(f"worker-{n}", _one(chance.random, (1, 1, 2))) for n in range(_one(chance.random, (1, 2, 2, 3)))])
     sweepers = tuple([f"sweeper-{n}" for n in range(_one(chance.random, (1, 1, 2)))])
-    others = tuple([name for name in OTHERS if chance.random() < 0.25])
+    others = tuple([name for name in OTHERS if chance.random() < 0.2])
     faults = {name: most * intensity for name, most in _MOST.items() if (intensity := _intensity(chance))}
     calm_at, stubborn = chance.uniform(20.0, 90.0), chance.random() < 0.2
     if twist:
@@ -147,7 +153,7 @@ def _intensity(chance: Random) -> float:
 def _job(chance: Random, number: int) -> JobPlan:
     draw = chance.random
     keyed = draw() < 0.6
-    options: dict[str, float] = {"retries": _one(draw, (0, 1, 1, 2))}
+    options: dict[str, float] = {"retries": _one(draw, (0, 0, 1, 1, 2))}
     if draw() < 0.15:
         options["delay"] = 1.0 + 29.0 * draw()
     if draw() < 0.2:
@@ -163,6 +169,7 @@ def _job(chance: Random, number: int) -> JobPlan:
         rival=_one(draw, ("same", "other")) if keyed and draw() < 0.3 else None,
         options=options,
         script=tuple([_op(draw) for _ in range(_one(draw, (1, 2, 2, 3)))]),
+        writes=draw() < 0.3,
         raises=_one(draw, (0.0, 0.0, 0.3, 0.9)),
         poison=_one(draw, (0.0, 0.0, 0.0, 0.7)),
     )

@@ -8,9 +8,10 @@ A stubborn worker breaks one of these rules, as a worker of another make might: 
 answer, and sends it again. The first recorded value must win all the same.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from outlast import lifecycle
+from outlast import lifecycle, output
 from outlast.attempt import Cancelled, HandedBack, Lost, Outcome, Parked, Raised, Returned, judge
 from outlast.errors import JobNotFound, StoreUnavailable
 from outlast.job import Event, Job, JobError, Signal, Step, Waiting
@@ -34,11 +35,14 @@ class Slice:
         self._plan: JobPlan = world.script(job)
         self._known: dict[str, Step] = {}
         self._fresh = 0
+        self._offset: int | None = None if job.offsets else 0
         self._until = None if job.timeout is None else (job.claimed_at or 0.0) + job.timeout - job.ran
 
     async def run(self) -> None:
         try:
             outcome = await self._play()
+            if isinstance(outcome, Returned):
+                await self._take_back()
             if not isinstance(outcome, Lost):
                 await self._finish(outcome)
         except (StoreUnavailable, JobNotFound):
@@ -89,6 +93,10 @@ class Slice:
     async def _step(self, key: str, number: int, seconds: float) -> Outcome | None:
         if self._remembered(key):
             return None
+        value = self._value()
+        said = value[: len(value) // 2] if self._plan.writes else ""
+        if said:
+            await self._say(number, said)
         await sleep(seconds)
         if self._plan.poison and self._world.stormy and self._chance() < self._plan.poison:
             self._world.counters["fault: poison"] += 1
@@ -97,7 +105,7 @@ class Slice:
         stopped = await self._stopped()
         if stopped is not None and not isinstance(stopped, HandedBack):
             return stopped
-        await self._record(key, number, self._value())
+        await self._record(key, number, value, says=value[len(said) :] if said else "")
         return stopped
 
     async def _wait(self, name: str, signal: str | None, number: int, seconds: float) -> Outcome | None:
@@ -108,7 +116,7 @@ class Slice:
         if step is None:
             due = self._link.now() + seconds
             step = Step(key=key, name=name, index=number, status="waiting", due=due, attempt=self.job.attempt)
-            await self._append(steps=(step,))
+            await self._append(step)
             self._known[key] = step
         while signal is not None and signal in self.job.inbox:
             left = next((one for one in await self._link.signals(self.job.id) if self._is(one, signal)), None)
@@ -125,7 +133,7 @@ class Slice:
 
     async def _take(self, step: Step, left: Signal) -> bool:
         done = _completed(step.key, step.index, f'{{"value":{left.value}}}', self.job.attempt)
-        return await self._append(steps=(done,), consumed=(left,))
+        return await self._append(done, consumed=(left,))
 
     def _remembered(self, key: str) -> bool:
         step = self._known.get(key)
@@ -136,22 +144,65 @@ class Slice:
 
     # -- the model of the recorder ----------------------------------------------------------------------------------
 
-    async def _record(self, key: str, number: int, value: str) -> None:
+    async def _record(self, key: str, number: int, value: str, *, says: str = "") -> None:
         try:
-            await self._append(steps=(_completed(key, number, value, self.job.attempt),))
+            await self._append(_completed(key, number, value, self.job.attempt), says=says)
         except StoreUnavailable:
             if not self._world.plan.stubborn:
                 raise
             self._world.counters["steps sent again"] += 1
-            await self._append(steps=(_completed(key, number, self._value(), self.job.attempt),))
+            await self._append(_completed(key, number, self._value(), self.job.attempt), says=says)
         self._fresh += 1
 
-    async def _append(self, *, steps: tuple[Step, ...], consumed: tuple[Signal, ...] = ()) -> bool:
+    async def _append(self, step: Step, *, consumed: tuple[Signal, ...] = (), says: str = "") -> bool:
         """False if it is to be decided again, or never, as the lease is lost."""
+        data = {"name": step.name, "index": step.index, "status": step.status}
+        events, fields = [self._event("job.step", data)], {}
+        if says:
+            events = [self._delta(step.index, says), *events]
+            fields = {"offsets": {"text": self._offset}}
+        return await self._send(fields, events, (step,), consumed)
+
+    async def _say(self, number: int, text: str) -> None:
+        """What a step writes is sent before the step is over, too."""
+        await self._take_back()
+        delta = self._delta(number, text)
+        await self._send({"offsets": {"text": self._offset}}, [delta])
+
+    def _delta(self, number: int, text: str) -> Event:
+        offset = self._offset or 0
+        self._offset = offset + len(text)
+        return self._event("job.output.delta", {"channel": "text", "offset": offset, "text": text, "step": number})
+
+    async def _take_back(self) -> None:
+        """Before anything is written anew: what earlier slices wrote in steps that were not recorded goes."""
+        if self._offset is not None:
+            return
+        log, recorded = await self._log(), {step.index for step in self._known.values() if step.status == "completed"}
+        entries, texts = output.taken_back(log, recorded, {})
+        self._offset = len(texts.get("text", ""))
+        if entries:
+            self._world.counters["output taken back"] += 1
+            kinds = ["job.output.delta" if "text" in entry else "job.output.reset" for entry in entries]
+            events = [self._event(type, entry) for type, entry in zip(kinds, entries, strict=True)]
+            await self._send({"offsets": {"text": self._offset}}, events)
+
+    async def _log(self) -> list[Event]:
+        events: list[Event] = []
+        while page := await self._link.events(self.job.id, after=len(events)):
+            events += page
+        return events
+
+    async def _send(
+        self,
+        fields: Mapping[str, Any],
+        events: list[Event],
+        steps: tuple[Step, ...] = (),
+        consumed: tuple[Signal, ...] = (),
+    ) -> bool:
         if self._held.lost:
             return False
-        events = tuple([self._event(step) for step in steps])
-        change = lifecycle.append(self.job, events=events, steps=steps, consumed=consumed)
+        change = lifecycle.append(self.job, set=fields, events=events, steps=steps, consumed=consumed)
         refused = (await self._link.apply([change]))[0]
         if refused is not None:
             self._refresh(refused)
@@ -174,9 +225,8 @@ class Slice:
         elif job.turn > self.job.turn:
             self.job = job
 
-    def _event(self, step: Step) -> Event:
-        data = {"name": step.name, "index": step.index, "status": step.status}
-        return Event(type="job.step", time=self._link.now(), attempt=self.job.attempt, data=data)
+    def _event(self, type: str, data: Mapping[str, Any]) -> Event:
+        return Event(type=type, time=self._link.now(), attempt=self.job.attempt, data=data)
 
     def _raised(self, code: str, message: str) -> Raised:
         retryable = code != "deadline_exceeded"

@@ -10,6 +10,7 @@ from typing import Any
 
 from outlast.job import Change, Event, Job, NewJob, Signal, Step
 from outlast.stores.base import ANY, LEASE, Claimed, Head, Lease, Owner
+from torture.simulation.words import brief
 
 LATENCY = 0.02
 """Seconds that a call takes at most on its way to the store."""
@@ -76,8 +77,7 @@ class Call:
         self.kwargs = kwargs
 
     def __str__(self) -> str:
-        named = [f"{name}={value}" for name, value in self.kwargs.items()]
-        return f"{self.method}({', '.join([*map(str, self.args), *named])})"
+        return f"{self.method} {brief(self.args)}"
 
 
 @coroutine

@@ -97,8 +97,10 @@ def _hear(one: Held, head: Head | None, good_until: float) -> None:
 async def sweeper(world: "World", node: Node) -> None:
     observe = Quiet()
     store = cast(Store, node.link)
-    while not world.settled:
+    while True:
         await sleep(min(world.due_in(), 30.0) + world.chance.uniform(0.0, 3.0))
+        if world.settled:
+            return
         try:
             await sweep.Sweep(store, observe, NO_HOOKS).round(frozenset(world.gone))
         except StoreUnavailable:

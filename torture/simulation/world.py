@@ -18,6 +18,7 @@ from outlast.stores.memory import MemoryStore
 from torture.simulation.invariants import Checker, Violation
 from torture.simulation.plan import CALL_FAULTS, NODE_FAULTS, JobPlan, Plan, payload
 from torture.simulation.wire import LATENCY, NOTHING, Call, Doze, Link, Node
+from torture.simulation.words import brief
 
 BEGIN = 1_800_000_000.25
 MOST_EVENTS = 20_000
@@ -25,6 +26,9 @@ MOST_EVENTS = 20_000
 
 LAG = 12.0
 """Seconds that a call takes at most from a process far away or on a bad line."""
+
+MOST_OFF = 45.0
+"""Seconds by which a clock may be off, or jump; more than a lease."""
 
 Act = Callable[[Any], None]
 
@@ -102,7 +106,7 @@ class World:
         self.counters = counters
         self.nodes: list[Node] = []
         self.gone: set[str] = set()
-        self.checker = Checker(self.store, counters, self.gone)
+        self.checker = Checker(self.store, counters, self.gone, doubles=plan.stubborn or "duplicate" in plan.faults)
         self.accepted: list[str] = []
         self.open = 0
         self.time = BEGIN
@@ -123,11 +127,20 @@ class World:
     def node(self, name: str, role: str, *, mortal: bool = False) -> Node:
         """A new process."""
         node = Node(self, name, role, mortal=mortal)
-        if "lag" in self.plan.faults and self.stormy and self.chance.random() < 0.5:
-            node.lag = LAG
-            self.counters["fault: lag"] += 1
+        if self.stormy:
+            self._handicap(node)
         self.nodes.append(node)
         return node
+
+    def _handicap(self, node: Node) -> None:
+        """A process may be far away, and its clock off, from its first moment on."""
+        chance, faults = self.chance.random, self.plan.faults
+        if "lag" in faults and chance() < 0.5:
+            node.lag = LAG
+            self.counters["fault: lag"] += 1
+        if "clock" in faults and chance() < 0.5:
+            node.offset = MOST_OFF * (2.0 * chance() - 1.0)
+            self.counters["fault: clock"] += 1
 
     def start(self, coro: Coroutine[Any, Any, None], node: Node, after: float = 0.0) -> None:
         """Let a coroutine act within a process."""
@@ -204,7 +217,7 @@ class World:
         if node.paused_until > self.time:
             self.at(node.paused_until + self.chance.random(), self._resume, what)
             return
-        if self._node_faults and self.time < self.calm_at and self._struck(node):
+        if self._node_faults and node.mortal and self.time < self.calm_at and self._struck(node):
             self.at(self.time, self._resume, what)
             return
         try:
@@ -278,7 +291,7 @@ class World:
             heappush(self._heap, (self.time + LATENCY * self.chance.random(), self.chance.random(), self._serve, what))
             return
         if self._trace is not None:
-            self.say(f"{call.link.node.name}: {call} -> {error or answer}")
+            self.say(f"{call.link.node.name}: {call} -> {brief(error or answer)}")
         if call.method == "insert":
             self._inserts -= 1
         if actor is not None:
@@ -345,8 +358,8 @@ class World:
         for edge, name in self._node_faults:
             if drawn < edge:
                 if name == "clock":
-                    node.offset = self.chance.uniform(-40.0, 40.0)
-                elif not (node.mortal and (node.running or node.role == "sweeper")):
+                    node.offset = MOST_OFF * (2.0 * self.chance.random() - 1.0)
+                elif not (node.running or node.role == "sweeper"):
                     return False
                 elif name == "kill":
                     self.kill(node)
@@ -401,7 +414,7 @@ class World:
     def _step_clock(self, _: object) -> None:
         if not self.settled:
             self.counters["fault: store-clock"] += 1
-            self.clock.time += self.chance.uniform(-45.0, 45.0)
+            self.clock.time += MOST_OFF * (2.0 * self.chance.random() - 1.0)
             self.say("the store's clock jumps")
 
     def _calm(self, _: object) -> None:

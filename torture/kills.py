@@ -55,6 +55,7 @@ def _report(damage: Damage, stuck: list[str], seconds: float) -> Report:
         },
         figures={
             "pauses that hit upon a commit": f"{damage.pauses_amid_commits:,}",
+            "submits sent again": f"{damage.submits_again:,}",
             "lost": f"{len(damage.lost):,}",
             "recorded twice, or otherwise amiss": f"{len(damage.doubled):,}",
             "from a death to the next attempt": _recovery(damage.recoveries),

@@ -7,12 +7,12 @@ import pytest
 
 from torture.power.disk import SECTOR, Disk
 from torture.power.images import cut
-from torture.power.recording import DATABASE, RECORDED, Entry, compiler, record
+from torture.power.recording import DATABASE, RECORDED, Entry, obstacle, record
 
 LOG = f"{DATABASE}-wal"
 BEFORE, AFTER = bytes([1]) * 4 * SECTOR, bytes([2]) * 4 * SECTOR
 
-recording = pytest.mark.skipif(compiler() is None, reason="no C compiler is installed")
+recording = pytest.mark.skipif(obstacle() is not None, reason=obstacle() or "")
 
 
 def write(data: bytes, *, name: str = LOG, place: int = 0) -> Entry:

@@ -12,6 +12,7 @@ from subprocess import Popen
 from typing import Any
 
 from outlast import Outlast, Status
+from outlast.errors import StoreUnavailable
 from outlast.job import Event, Job, Step
 from outlast.output import text
 from outlast.stores import open_store
@@ -48,6 +49,7 @@ class Damage:
     kills: int = 0
     pauses: int = 0
     pauses_amid_commits: int = 0
+    submits_again: int = 0
     takeovers: int = 0
     stale_writes_refused: int = 0
     extra_attempts: int = 0
@@ -105,8 +107,17 @@ class Torment:
         return self.damage
 
     async def _submit(self, count: int) -> None:
-        asked = [self._app.submit("three_steps", {"seconds": self._seconds}) for _ in range(count)]
-        self._ids += [job.id for job in await asyncio.gather(*asked)]
+        keys = [f"job-{len(self._ids) + number}" for number in range(count)]
+        self._ids += await asyncio.gather(*map(self._submitted, keys))
+
+    async def _submitted(self, key: str) -> str:
+        while True:
+            try:
+                payload = {"seconds": self._seconds}
+                return (await self._app.submit("three_steps", payload, idempotency_key=key)).id
+            except StoreUnavailable:
+                # One that is paused as it takes the file's lock keeps all others out; with the key it is the same job.
+                self.damage.submits_again += 1
 
     # -- kills and pauses ---------------------------------------------------------------------------------------------
 
@@ -140,7 +151,7 @@ class Torment:
         await self._stop(victim)
         still = [job for job in held if (await self._app.get(job.id)).lease == job.lease]
         with suppress(TimeoutError):
-            await until(lambda: self._are_elsewhere(still), "all its jobs are elsewhere", 10)
+            await until(lambda: self._are_elsewhere(still), "all its jobs are elsewhere", 6)
         victim.send_signal(signal.SIGCONT)
         if lost := await self._taken_over(still):
             await self._hears(lost, logged)
@@ -166,7 +177,7 @@ class Torment:
         ids = "|".join(job.id for job in lost)
         lines = "|".join(f"{job.id} .* attempt {job.attempt} (lost its lease|broke off)" for job in lost)
         try:
-            await until(lambda: self._said(lines, logged), "a paused worker hears that its leases are lost", 30)
+            await until(lambda: self._said(lines, logged), "a paused worker hears that its leases are lost", 60)
         except TimeoutError as error:
             found = [line for line in self._crew.log(logged).splitlines() if re.search(ids, line)]
             raise TimeoutError("\n".join([str(error), *found])) from None
@@ -205,6 +216,8 @@ class Torment:
                 damage.extra_attempts += job.attempt - 1
                 damage.extra_calls += len(calls[job.id]) - STEPS
         damage.jobs = len(logs)
+        if (there := sum((await self._app.count()).values())) != damage.jobs:
+            damage.doubled.append(f"{damage.jobs} jobs were submitted, and there are {there}")
         damage.takeovers = self._crew.said("lease was taken over")
         damage.stale_writes_refused = self._crew.said("lost its lease")
         damage.recoveries = sorted(took for death in self._deaths for took in _recovery(death, logs[death.job.id]))

@@ -44,6 +44,10 @@ ENDS: Mapping[str, tuple[Status, Any]] = {
 """How each job ends: with this result, or this code."""
 
 
+PATIENCE = 180.0
+"""Seconds after which a trial counts as stuck, on a machine that is busy with others."""
+
+
 class Point(NamedTuple):
     """Where a worker dies: at the nth of its calls from a site, `before` or `after` it reached the file."""
 
@@ -117,7 +121,7 @@ class Scene:
             self.flaws.append(f"told to stop, the worker ended with {code}")
         self._crew.go()
         last = self._crew.start()
-        await until(self._all_ended, "every job has ended")
+        await until(self._all_ended, "every job has ended", PATIENCE)
         if code := await self._stop(last):
             self.flaws.append(f"told to stop, the last worker ended with {code}")
         return first.returncode == KILLED
@@ -148,7 +152,7 @@ class Scene:
 
     async def _kill_once(self, held: int) -> None:
         worker = self._crew.start()
-        await until(lambda: self._are(held), "the worker holds its jobs")
+        await until(lambda: self._are(held), "the worker holds its jobs", PATIENCE)
         self._crew.kill(worker)
 
     async def _are(self, held: int) -> bool:
@@ -165,9 +169,9 @@ class Scene:
         if worker.poll() is None:
             worker.send_signal(signal.SIGTERM)
         try:
-            return await asyncio.to_thread(worker.wait, 30)
+            return await asyncio.to_thread(worker.wait, PATIENCE)
         except subprocess.TimeoutExpired:
-            raise TimeoutError("a worker did not end within 30 s of being told to") from None
+            raise TimeoutError(f"a worker did not end within {PATIENCE} s of being told to") from None
 
     @asynccontextmanager
     async def _others(self) -> AsyncIterator[None]:
@@ -178,12 +182,12 @@ class Scene:
             yield
 
     async def _signal(self, job: Job[Any]) -> None:
-        await until(lambda: self._is(job, Status.WAITING), "the job asks")
+        await until(lambda: self._is(job, Status.WAITING), "the job asks", PATIENCE)
         await self._app.signal(job, "go", "yes")
 
     async def _cancel(self, job: Job[Any]) -> None:
         # Long enough for its lease to be renewed.
-        await until(lambda: self._wrote(job, events=20), "the job goes on")
+        await until(lambda: self._wrote(job, events=20), "the job goes on", PATIENCE)
         await self._app.cancel(job)
 
     async def _wrote(self, job: Job[Any], events: int) -> bool:

@@ -44,18 +44,22 @@ class Entry:
         return self.place >> 32
 
 
-def compiler() -> str | None:
-    """The C compiler of this machine; without one there is no recording."""
+def obstacle() -> str | None:
+    """Why there can be no recording on this machine; None if there can."""
+    if sys.platform != "linux":
+        return "only on Linux can a library be put between a process and its files"
+    return None if _compiler() else "no C compiler is installed (cc); the recorder is a small C file"
+
+
+def _compiler() -> str | None:
     return shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
 
 
-def compiled(folder: Path) -> Path:
-    """The recorder as a library to be preloaded. Raises FileNotFoundError where there is no compiler."""
-    cc = compiler()
-    if cc is None:
-        raise FileNotFoundError("no C compiler is installed (cc); the recorder is a small C file")
+def _compiled(folder: Path) -> Path:
+    """The recorder as a library to be preloaded."""
     library = folder / "recorder.so"
-    subprocess.run([cc, "-O2", "-Wall", "-shared", "-fPIC", "-o", library, SOURCE, "-ldl"], check=True)
+    flags = ["-O2", "-Wall", "-shared", "-fPIC"]
+    subprocess.run([_compiler() or "cc", *flags, "-o", library, SOURCE, "-ldl"], check=True)
     return library
 
 
@@ -67,7 +71,7 @@ def record(folder: Path, seed: int, *, durability: str) -> list[Entry]:
     kept, log = folder / RECORDED, folder / "log"
     kept.mkdir()
     env = os.environ | {
-        "LD_PRELOAD": str(compiled(folder)),
+        "LD_PRELOAD": str(_compiled(folder)),
         "RECORDER_FOLDER": str(kept),
         "RECORDER_LOG": str(log),
         "WORKLOAD_STORE": f"sqlite:///{kept / DATABASE}?durability={durability}",

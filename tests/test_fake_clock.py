@@ -99,3 +99,30 @@ async def settled() -> None:
     """Every task that can run has run until it waits."""
     for _ in range(5):
         await asyncio.sleep(0)
+
+
+async def test_an_alarm_rings_when_its_time_has_come_and_not_before() -> None:
+    clock, rung = FakeClock(), asyncio.Event()
+    clock.alarm(clock.now() + 10, rung.set)
+    clock.advance(9.5)
+    await settled()
+    assert not rung.is_set()
+    clock.advance(0.5)
+    await settled()
+    assert rung.is_set()
+
+
+@pytest.mark.parametrize("clock", [Clock(), FakeClock()], ids=["wall clock", "fake clock"])
+async def test_an_alarm_for_a_time_that_has_passed_rings_at_once(clock: Clock) -> None:
+    rung = asyncio.Event()
+    clock.alarm(clock.now() - 1, rung.set)
+    await asyncio.wait_for(rung.wait(), 5)
+
+
+async def test_an_alarm_that_was_called_off_does_not_ring() -> None:
+    clock, rung = FakeClock(), asyncio.Event()
+    call_off = clock.alarm(clock.now() + 10, rung.set)
+    call_off()
+    clock.advance(20)
+    await settled()
+    assert not rung.is_set()

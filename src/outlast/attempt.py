@@ -7,7 +7,6 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from random import random
 from typing import Any, Literal
@@ -35,7 +34,7 @@ from outlast.recorder import Recorder
 from outlast.report import Report
 from outlast.stores.base import Store
 from outlast.stores.batching import Batched
-from outlast.tracing import Attempting, Tracing
+from outlast.tracing import Tracing
 from outlast.words import described, traceback_of
 
 LOOK_AGAIN = 1.0
@@ -43,8 +42,6 @@ LOOK_AGAIN = 1.0
 
 UNWIND = 10.0
 """Seconds a cancelled handler has to unwind."""
-
-_UNTRACED = nullcontext(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,58 +124,52 @@ class Runtime:
 
 
 class Attempt:
-    """One slice of one claimed job."""
+    """One slice of one claimed job.
 
-    def __init__(self, job: Job[Any], handler: Handler[Any, Any], runtime: Runtime) -> None:
+    The handler runs in a task of its own, and mostly that is all: it returns, and the same task makes the move. Once
+    anything else happens (a wish, a wait, a deploy, the time limit, a lost lease), a guard is called: a task that from
+    then on decides what becomes of the slice, whatever the handler does.
+
+    Parameters
+    ----------
+    over: called once when the slice is over: it holds no slot any more, though its handler may still unwind.
+    """
+
+    def __init__(
+        self, job: Job[Any], handler: Handler[Any, Any], runtime: Runtime, over: Callable[["Attempt"], None]
+    ) -> None:
         self.job = job
+        self.guard: asyncio.Task[None] | None = None
         self._handler = handler
         self._runtime = runtime
         self._store = runtime.store
-        self._stirred = asyncio.Event()
+        self._over = over
+        self._recorder = Recorder(job, runtime.store, runtime.one.apply, runtime.limits, self._stir)
+        self._span = None if runtime.tracing is None else runtime.tracing.attempt(job)
+        self._until = _ends_at(job)
+        self._task: asyncio.Task[None] | None = None
+        self._context: Context | None = None
+        self._outcome: Outcome | None = None
+        self._stirred: asyncio.Event | None = None
         self._turned = False
         self._look_at: float | None = None
         self._leave_by: float | None = None
-        self._recorder = Recorder(job, runtime.store, runtime.one.apply, runtime.limits, self._stirred.set)
-        self._until, self._limit = _time_limit(job)
-        self._context: Context | None = None
-        self._task: asyncio.Task[str] | None = None
-        self.unwinding: asyncio.Task[None] | None = None
-        """A handler that is being cancelled although its slice is over; it holds no slot."""
 
-    async def run(self) -> None:
+    def begin(self) -> None:
         """Call the handler and make the move it leads to. What goes wrong on the way costs the attempt, not the job."""
-        self._observe("attempt.started")
-        self._runtime.hooks.fire("started", self.job)
-        with self._runtime.hub.holding(self.job.id, self.turned), self._traced() as span:
-            try:
-                outcome = await self._call()
-                change = await self._settle(outcome)
-                self._tell(outcome, change)
-                cause = outcome.cause if isinstance(outcome, Raised) else None
-                if change is not None:
-                    self._runtime.hooks.fire(self._recorder.job.status, self._recorder.job, cause)
-                if span is not None:
-                    span.over(self._recorder.job, change, cause)
-            finally:
-                self._recorder.close()
-                if self._task is not None and not self._task.done():
-                    self.unwinding = asyncio.create_task(self._unwind(self._task))
-
-    def _traced(self) -> AbstractContextManager[Attempting | None]:
-        tracing = self._runtime.tracing
-        return _UNTRACED if tracing is None else tracing.attempt(self.job)
+        self._task = asyncio.create_task(self._run(), name=self.job.id)
 
     def hand_back(self) -> None:
         """The worker goes: let the steps in flight end, within its grace, and give the job back."""
         self._leave_by = self._store.now() + self._runtime.grace
         if self._context is not None:
             self._context.end_soon()
-        self._stirred.set()
+        self._stir()
 
     def turned(self) -> None:
         """Others left something on the job: look before anything else is done."""
         self._turned = True
-        self._stirred.set()
+        self._stir()
 
     def lose(self) -> None:
         """The lease could not be renewed: somebody else has the job, or soon may."""
@@ -186,76 +177,118 @@ class Attempt:
 
     # -- the call ---------------------------------------------------------------------------------------------------
 
+    async def _run(self) -> None:
+        if self._span is None:
+            await self._slice()
+        else:
+            with self._span.current():
+                await self._slice()
+
+    async def _slice(self) -> None:
+        self._observe("attempt.started")
+        self._runtime.hooks.fire("started", self.job)
+        self._runtime.hub.hold(self.job, self.turned)
+        call_off = None if self._until is None else self._store.clock.alarm(self._until, self._stir)
+        try:
+            self._outcome = await self._call()
+            if self.guard is None:
+                await self._end(self._outcome)
+        finally:
+            if call_off is not None:
+                call_off()
+            if self.guard is None:
+                self._close()
+            else:
+                self._stir()
+
     async def _call(self) -> Outcome:
         try:
             arguments = self._handler.decode(self.job.payload_json or "{}")
         except InvalidRequest as error:
             return self._failed("payload_invalid", str(error))
-        steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
+        try:
+            steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
+        except StoreError as error:
+            self._recorder.lose(error)
+            return Lost()
         self._context = self._runtime.context(
             self._recorder,
             self._store,
             steps,
             self._runtime.limits,
             self._runtime.state,
-            self._stirred.set,
+            self._stir,
             self._until,
             self._runtime.tracing,
         )
         if self._leave_by is not None:
             self._context.end_soon()
-        self._task = asyncio.create_task(self._handle(self._context, arguments), name=f"outlast {self.job.id}")
-        self._task.add_done_callback(self._on_done)
-        return await self._watch(self._context, self._task)
+        return await self._handle(self._context, arguments)
 
-    def _on_done(self, task: asyncio.Task[str]) -> None:
-        self._stirred.set()
-        if not task.cancelled():
-            # Asked for here, for whatever comes after the slice is over interests nobody.
-            task.exception()
-
-    async def _handle(self, context: Context, arguments: Mapping[str, Any]) -> str:
+    async def _handle(self, context: Context, arguments: Mapping[str, Any]) -> Outcome:
         context.begin()
         try:
             result = await self._handler.fn(context, **arguments)
+            context.replayed()
+            return Returned(_within(self._handler.result, result, self._runtime.limits.result))
+        except asyncio.CancelledError:
+            return self._failed("handler_error", "the handler cancelled itself")
         except SystemExit as error:
-            raise RuntimeError(f"the handler called sys.exit({error.code!r})") from error
-        context.replayed()
-        return _within(self._handler.result, result, self._runtime.limits.result)
+            return self._raised(RuntimeError(f"the handler called sys.exit({error.code!r})"))
+        except (Exception, BaseExceptionGroup) as error:
+            return self._raised(error)
 
-    async def _watch(self, context: Context, task: asyncio.Task[str]) -> Outcome:
+    # -- the guard --------------------------------------------------------------------------------------------------
+
+    def _stir(self) -> None:
+        """Something happened that the handler alone does not settle."""
+        if self._stirred is not None:
+            self._stirred.set()
+        elif self._task is not None and self._outcome is None:
+            self._stirred = asyncio.Event()
+            self._stirred.set()
+            self.guard = asyncio.create_task(self._watch_over(self._task, self._stirred), name=f"guard {self.job.id}")
+
+    async def _watch_over(self, task: "asyncio.Task[None]", stirred: asyncio.Event) -> None:
+        try:
+            await self._end(await self._watch(task, stirred))
+        finally:
+            self._close()
+        await self._unwind(task)
+
+    async def _watch(self, task: "asyncio.Task[None]", stirred: asyncio.Event) -> Outcome:
         ask_at: float | None = None
         while True:
             times = (self._until, self._leave_by, ask_at, self._look_at)
             until = min((time for time in times if time is not None), default=None)
-            await self._store.clock.wait(self._stirred, until)
-            self._stirred.clear()
+            await self._store.clock.wait(stirred, until)
+            stirred.clear()
             if self._turned or (self._look_at is not None and self._look_at <= self._store.now()):
-                await self._look(context)
+                await self._look()
             if self._recorder.lost is not None:
-                task.cancel()
                 return Lost()
-            if task.done():
-                return self._ended(task)
+            if self._outcome is not None:
+                return self._outcome
             if self.cancel_wanted:
                 await self._unwind(task)
                 return Cancelled()
             now = self._store.now()
             if self._until is not None and now >= self._until:
                 await self._unwind(task)
-                return self._failed(*self._limit)
-            waiting, ask_at = context.parking(now)
-            if waiting is not None:
+                return self._failed(*_limit(self.job))
+            context = self._context
+            waiting, ask_at = (None, None) if context is None else context.parking(now)
+            if context is not None and waiting is not None:
                 context.end_soon()
                 return Parked(waiting)
-            if self._leave_by is not None and (not context.busy or now >= self._leave_by):
+            if self._leave_by is not None and (context is None or not context.busy or now >= self._leave_by):
                 return HandedBack("deploy")
 
     @property
     def cancel_wanted(self) -> bool:
         return self._recorder.job.cancel_requested_at is not None
 
-    async def _look(self, context: Context) -> None:
+    async def _look(self) -> None:
         self._turned, self._look_at = False, None
         try:
             job = await self._runtime.one.get(self.job.id)
@@ -264,15 +297,18 @@ class Attempt:
             self._look_at = self._store.now() + LOOK_AGAIN
         else:
             self._recorder.refresh(job if job is not None else self.job.evolve(lease=None))
-            context.turned()
+            if self._context is not None:
+                self._context.turned()
+
+    async def _unwind(self, task: "asyncio.Task[None]") -> None:
+        if task.done():
+            return
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=UNWIND)
+        if not done:
+            self._observe("handler.hung", grace=UNWIND)
 
     # -- what became of it ------------------------------------------------------------------------------------------
-
-    def _ended(self, task: asyncio.Task[str]) -> Outcome:
-        if task.cancelled():
-            return self._failed("handler_error", "the handler cancelled itself")
-        error = task.exception()
-        return Returned(task.result()) if error is None else self._raised(error)
 
     def _raised(self, raised: BaseException) -> Raised:
         error = _leaf(raised)
@@ -296,9 +332,20 @@ class Attempt:
             JobError(code=code, message=message, retryable=retryable, attempt=self.job.attempt, at=self._store.now())
         )
 
+    async def _end(self, outcome: Outcome) -> None:
+        try:
+            change = await self._settle(outcome)
+            self._tell(outcome, change)
+            cause = outcome.cause if isinstance(outcome, Raised) else None
+            if change is not None:
+                self._runtime.hooks.moved(self._recorder.job, change, cause)
+            if self._span is not None:
+                self._span.over(self._recorder.job, change, cause)
+        except Exception as error:
+            self._observe("attempt.broke", error=error)
+
     async def _settle(self, outcome: Outcome) -> Change | None:
         if isinstance(outcome, Lost):
-            self._recorder.close()
             return None
         chance, report = random(), self._report(outcome)
 
@@ -322,13 +369,14 @@ class Attempt:
             dropped=0 if lines is None else lines.dropped,
         )
 
-    async def _unwind(self, task: asyncio.Task[str]) -> None:
-        if task.done():
-            return
-        task.cancel()
-        done, _ = await asyncio.wait({task}, timeout=UNWIND)
-        if not done:
-            self._observe("handler.hung", grace=UNWIND)
+    def _close(self) -> None:
+        self._recorder.close()
+        self._runtime.hub.release(self.job.id, self.turned)
+        if self._span is not None:
+            self._span.end()
+        # What refers to each other in a circle would stay until the garbage collector comes.
+        self._context = self._task = None
+        self._over(self)
 
     def _tell(self, outcome: Outcome, change: Change | None) -> None:
         self._runtime.observe.meter.ran(self.job, change, self._store.now())
@@ -372,12 +420,21 @@ def _within(codec: Codec, result: Any, limit: int) -> str:
     return text
 
 
-def _time_limit(job: Job[Any]) -> tuple[float | None, tuple[str, str]]:
-    claimed = job.claimed_at or 0.0
-    timeout = None if job.timeout is None else claimed + job.timeout - job.ran
-    if job.deadline is not None and (timeout is None or job.deadline < timeout):
-        return job.deadline, ("deadline_exceeded", "the job's deadline passed before it ended")
-    return timeout, ("timeout", f"attempt {job.attempt} ran longer than its timeout of {job.timeout or 0:g} s")
+def _ends_at(job: Job[Any]) -> float | None:
+    """When the slice must be over."""
+    timeout = _times_out_at(job)
+    return timeout if job.deadline is None else job.deadline if timeout is None else min(timeout, job.deadline)
+
+
+def _limit(job: Job[Any]) -> tuple[str, str]:
+    """Which limit that was: its code, and in words."""
+    if job.deadline is not None and job.deadline == _ends_at(job) != _times_out_at(job):
+        return "deadline_exceeded", "the job's deadline passed before it ended"
+    return "timeout", f"attempt {job.attempt} ran longer than its timeout of {job.timeout or 0:g} s"
+
+
+def _times_out_at(job: Job[Any]) -> float | None:
+    return None if job.timeout is None else (job.claimed_at or 0.0) + job.timeout - job.ran
 
 
 def _has_past(job: Job[Any]) -> bool:

@@ -23,6 +23,8 @@ USE_JSON = "use JSON values"
 ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
 SCALARS = (str, int, bool, type(None))
 
+_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
 
 class Codec:
     """How the values of one annotation are written and read. `what` names the value in errors, `advice` the way out."""
@@ -38,7 +40,7 @@ class Codec:
             value = self._dumped(self._adapter, value)
         try:
             _require_plain(value, self, "$")
-            return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+            return _dumps(value)
         except RecursionError:
             raise NotJson(self.what, "$", "a value nested too deeply", "flatten it") from None
 

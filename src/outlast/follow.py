@@ -5,9 +5,10 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import contextmanager
 from random import uniform
+from typing import Any
 
 from outlast.errors import StoreError
-from outlast.job import Event
+from outlast.job import Event, Job
 from outlast.stores.base import Head, News, Store
 
 BACKSTOP = 5.0
@@ -57,15 +58,14 @@ class Hub:
             self._readers[job_id].discard(event)
             self._forget(job_id)
 
-    @contextmanager
-    def holding(self, job_id: str, turned: Callable[[], None]) -> Iterator[None]:
-        """Call `turned` whenever others left something on the job."""
-        self._holders[job_id].add(turned)
-        try:
-            yield
-        finally:
-            self._holders[job_id].discard(turned)
-            self._forget(job_id)
+    def hold(self, job: Job[Any], turned: Callable[[], None]) -> None:
+        """Call `turned` whenever others left something on the job since this state of it, until it is released."""
+        self._holders[job.id].add(turned)
+        self._heads.setdefault(job.id, Head(job.seq, job.turn))
+
+    def release(self, job_id: str, turned: Callable[[], None]) -> None:
+        self._holders[job_id].discard(turned)
+        self._forget(job_id)
 
     def turned(self, job_id: str) -> None:
         """This process left something on the job."""

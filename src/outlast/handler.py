@@ -96,7 +96,9 @@ class Handler(Generic[P, T]):
         self.name = settings.name
         self._submit_to = submit
         self._signature = _payload_signature(fn, settings.name)
-        self._model = _payload_model(fn, self._signature, settings.name)
+        self._fields = [(name, _field(name)) for name in self._signature.parameters]
+        self._model, self._misfit = _payload_model(fn, self._signature, settings.name)
+        self._payload = codec.Codec(Any, f"the payload of {settings.name}", codec.USE_JSON)
         self.result = codec.returned(fn, f"the result of {settings.name}")
 
     async def submit(self, *args: P.args, **kwargs: P.kwargs) -> Job[T]:
@@ -121,37 +123,29 @@ class Handler(Generic[P, T]):
 
     def encode(self, payload: Mapping[str, Any]) -> str:
         """A payload of Python values as JSON text. Raises InvalidRequest."""
-        from pydantic import ValidationError
-
         try:
             model = self._model.model_validate(dict(payload))
-        except ValidationError as error:
+        except self._misfit as error:
             raise _refused(self.name, error) from None
         try:
-            return codec.Codec(Any, f"the payload of {self.name}", codec.USE_JSON).encode(
-                model.model_dump(mode="json", by_alias=True)
-            )
+            return self._payload.encode(model.model_dump(mode="json", by_alias=True))
         except NotJson as error:
             raise InvalidRequest(str(error), errors=[{"pointer": "/payload", "detail": str(error)}]) from None
 
     def check(self, payload_json: str) -> None:
         """Raise InvalidRequest, naming each wrong field, if JSON text from outside is not a payload of this handler."""
-        from pydantic import ValidationError
-
         try:
             self._model.model_validate_json(payload_json, strict=True)
-        except ValidationError as error:
+        except self._misfit as error:
             raise _refused(self.name, error) from None
 
     def decode(self, payload_json: str) -> dict[str, Any]:
         """The arguments that a stored payload stands for. Raises InvalidRequest if it no longer fits."""
-        from pydantic import ValidationError
-
         try:
-            model = self._model.model_validate_json(payload_json)
-        except ValidationError as error:
+            values = self._model.model_validate_json(payload_json).__dict__
+        except self._misfit as error:
             raise _refused(self.name, error) from None
-        return {name: getattr(model, _field(name)) for name in self._signature.parameters}
+        return {name: values[field] for name, field in self._fields}
 
     def payload_schema(self) -> dict[str, Any]:
         """JSON schema (2020-12) of the payload."""
@@ -177,8 +171,11 @@ def _payload_signature(fn: Callable[..., Any], name: str) -> inspect.Signature:
     return inspect.Signature(parameters[1:])
 
 
-def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: str) -> "type[BaseModel]":
-    from pydantic import ConfigDict, Field, create_model
+def _payload_model(
+    fn: Callable[..., Any], signature: inspect.Signature, name: str
+) -> "tuple[type[BaseModel], type[ValidationError]]":
+    """The model, and the error it raises for what does not fit."""
+    from pydantic import ConfigDict, Field, ValidationError, create_model
 
     types = codec.hints(fn, f"handler {name!r}")
     fields: dict[str, Any] = {}
@@ -190,9 +187,10 @@ def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: s
         )
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, allow_inf_nan=False)
     try:
-        return cast("type[BaseModel]", create_model(f"{name} payload", __config__=config, **fields))
+        model = cast("type[BaseModel]", create_model(f"{name} payload", __config__=config, **fields))
     except Exception as error:
         raise ConfigurationError(f"handler {name!r}: its parameters make no payload model: {error}") from error
+    return model, ValidationError
 
 
 def _field(parameter: str) -> str:

@@ -56,11 +56,11 @@ class Hooks:
         self._tasks: set[asyncio.Task[None]] = set()
         self._last: dict[str, asyncio.Task[None]] = {}
 
-    def moved(self, job: Job[Any], change: Change) -> None:
-        """A change of this job was committed."""
+    def moved(self, job: Job[Any], change: Change, error: BaseException | None = None) -> None:
+        """A change was committed to this job."""
         status = change.set.get("status")
         if status is not None and status in self._registered:
-            self.fire(status, change.applied(job)[0])
+            self.fire(status, change.applied(job)[0], error)
 
     def fire(self, moment: str, job: Job[Any], error: BaseException | None = None) -> None:
         """Call what is registered for the moment, soon; of one job, moment after moment. Returns at once."""

@@ -56,7 +56,7 @@ class Recorder:
         self._limits = limits
         self._stir = stir
         self._sending = asyncio.Lock()
-        self._full = asyncio.Event()
+        self._full: asyncio.Event | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._entries: list[Event] = []
         self._set: dict[str, Any] = {}
@@ -184,13 +184,16 @@ class Recorder:
                 self._require_open()
                 await self._take_back()
                 set, events, steps = self._drained()
-                self.job = self.job.evolve(**set)
+                if set:
+                    self.job = self.job.evolve(**set)
                 if completed:
                     events = (*events, *self._done_events())
                 while True:
                     change = decide(self.job)
-                    change = replace(change, set={**set, **change.set}, events=(*events, *change.events), steps=steps)
-                    if await self._send(change):
+                    if set or events or steps:
+                        ends = (*events, *change.events)
+                        change = replace(change, set={**set, **change.set}, events=ends, steps=steps)
+                    if await self._offer(change):
                         return change
             except ContextClosed:
                 return None
@@ -216,7 +219,7 @@ class Recorder:
 
     def close(self) -> None:
         """From here on nothing is sent."""
-        self.closed = True
+        self.closed, self._stir = True, _nothing
         if self._flusher is not None:
             self._flusher.cancel()
 
@@ -259,18 +262,19 @@ class Recorder:
         if self.closed or self.lost is not None:
             return
         self._size += size
+        self._full = self._full or asyncio.Event()
         if self._size >= FLUSH_AT:
             self._full.set()
         if self._flusher is None or self._flusher.done():
-            self._flusher = asyncio.get_running_loop().create_task(self._flush_soon())
+            self._flusher = asyncio.get_running_loop().create_task(self._flush_soon(self._full))
 
-    async def _flush_soon(self) -> None:
+    async def _flush_soon(self, full: asyncio.Event) -> None:
         try:
             while self._entries or self._set or self._take_back_but is not None:
                 interval = INTERVAL if self.job.seq < MANY_EVENTS else SLOW_INTERVAL
                 try:
                     async with asyncio.timeout(interval):
-                        await self._full.wait()
+                        await full.wait()
                 except TimeoutError:
                     pass
                 await self.flush()
@@ -298,9 +302,12 @@ class Recorder:
         return events
 
     def _drained(self) -> tuple[dict[str, Any], tuple[Event, ...], tuple[Step, ...]]:
+        if not (self._set or self._entries or self._steps):
+            return {}, (), ()
         set, entries, steps = self._set, self._entries, tuple(self._steps)
         self._set, self._entries, self._steps, self._size = {}, [], [], 0
-        self._full.clear()
+        if self._full is not None:
+            self._full.clear()
         if "progress" in set:
             shown = {"progress": set["progress"], "message": set.get("message", self.job.message)}
             shown["currentStep"] = set.get("current_step", self.job.current_step)
@@ -346,6 +353,13 @@ class Recorder:
         return ContextClosed("the store failed; the job goes on once its lease is out")
 
     async def _send(self, change: Change) -> bool:
+        """As `_offer`; the job is then as it was written."""
+        written = await self._offer(change)
+        if written:
+            self.job, _ = change.applied(self.job)
+        return written
+
+    async def _offer(self, change: Change) -> bool:
         """True once it is written; False if it is to be decided again with the job as it now is."""
         self._require_open()
         try:
@@ -353,12 +367,15 @@ class Recorder:
         except Exception as error:
             raise self._broken(error) from error
         if now_is is None:
-            self.job, _ = change.applied(self.job)
             return True
         self.refresh(now_is)
         if self.lost is not None:
             raise ContextClosed("the lease is lost; another attempt may run")
         return False
+
+
+def _nothing() -> None:
+    """Nobody is stirred any more."""
 
 
 def _step_data(step: Step, parent: int | None) -> dict[str, Any]:

@@ -5,7 +5,6 @@ written before.
 """
 
 import hashlib
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -51,7 +50,7 @@ class Replay:
         self._unpassed = {step.key for step in steps if step.status == "completed"}
         self._next_index = max((step.index for step in steps), default=-1) + 1
         self._missed: set[str] = set()
-        self._calls: Counter[str] = Counter()
+        self._calls: dict[str, int] = {}
         recorder.silent = bool(self._unpassed)
         if not recorder.silent:
             recorder.loud(())
@@ -59,8 +58,8 @@ class Replay:
     def enter(self, name: str, arguments: Any, parent: Frame | None) -> Frame:
         """The frame of a call. Raises NotJson if its arguments cannot be compared, LimitExceeded beyond the cap."""
         call = f"{parent.key if parent else ''}/{name}:{arguments}"
-        occurrence = self._calls[call]
-        self._calls[call] += 1
+        occurrence = self._calls.get(call, 0)
+        self._calls[call] = occurrence + 1
         key = f"{call}#{occurrence}"
         known = self._known.get(key)
         return Frame(key, name, known.index if known else self._new_index(), parent)

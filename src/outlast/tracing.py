@@ -59,8 +59,7 @@ class Tracing:
         with self._span(f"submit {type}", SpanKind.PRODUCER, _operation("submit", "send", type), surroundings) as span:
             yield Submitting(span)
 
-    @contextmanager
-    def attempt(self, job: Job[Any]) -> "Iterator[Attempting]":
+    def attempt(self, job: Job[Any]) -> "Attempting":
         """The span of a slice, within the trace of the job's submit; a trace of its own where that had none."""
         from opentelemetry.trace import SpanKind
 
@@ -68,8 +67,9 @@ class Tracing:
         attributes["outlast.attempt"] = job.attempt
         if job.worker is not None:
             attributes["messaging.client.id"] = job.worker
-        with self._span(f"process {job.type}", SpanKind.CONSUMER, attributes, _within(job.trace)) as span:
-            yield Attempting(span)
+        return Attempting(
+            self._tracer.start_span(f"process {job.type}", _within(job.trace), SpanKind.CONSUMER, attributes)
+        )
 
     async def step(self, job: Job[Any], name: str, work: Awaitable[T]) -> T:
         """Await the body of a step within a span of its own."""
@@ -113,17 +113,27 @@ class Attempting:
     def __init__(self, span: "Span") -> None:
         self._span = span
 
+    def current(self) -> "AbstractContextManager[Span]":
+        """What is done within belongs to the slice."""
+        from opentelemetry.trace import use_span
+
+        return use_span(self._span, record_exception=False, set_status_on_exception=False)
+
     def over(self, job: Job[Any], change: Change | None, cause: BaseException | None) -> None:
-        """The slice ended by this change (None: its lease was lost), and this is the job after it."""
+        """The slice ended by this change of the job; None: its lease was lost."""
         if change is None:
             _failed(self._span, "lease_lost", "what it wrote since is refused")
             return
-        status = str(job.status)
+        ended, _ = change.applied(job)
+        status = str(ended.status)
         self._span.set_attribute("outlast.status", status)
-        if status in ("retrying", "failed") and job.last_error is not None:
+        if status in ("retrying", "failed") and ended.last_error is not None:
             if cause is not None:
                 _record(self._span, cause)
-            _failed(self._span, job.last_error.code, job.last_error.message)
+            _failed(self._span, ended.last_error.code, ended.last_error.message)
+
+    def end(self) -> None:
+        self._span.end()
 
 
 @contextmanager

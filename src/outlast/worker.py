@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from random import uniform
 from typing import Any
 
@@ -57,7 +58,7 @@ class Worker:
         self._slots = slots
         self._ttl = lease
         self._burst = burst
-        self._running: dict[Lease, tuple[Attempt, asyncio.Task[None]]] = {}
+        self._running: dict[Lease, Attempt] = {}
         self._wake = asyncio.Event()
         self._stopping = False
         self._started_at = 0.0
@@ -116,26 +117,22 @@ class Worker:
         self._sweeper.arm(claimed.next_at)
 
     def _begin(self, job: Job[Any], renewer: Renewer) -> None:
-        attempt = Attempt(job, self._handlers[job.type], self._runtime)
         # By the lease and not by the job: it may be claimed again while its last slice still unwinds.
         lease = Lease(job.id, job.lease or "")
+        attempt = Attempt(job, self._handlers[job.type], self._runtime, partial(self._over, lease, renewer))
         run_for = None if job.timeout is None else job.timeout - job.ran + OVERTIME
         renewer.hold(lease, job.turn, run_for, attempt.turned, attempt.lose)
-        task = asyncio.create_task(attempt.run(), name=f"outlast attempt {job.id}")
-        self._running[lease] = attempt, task
-        task.add_done_callback(lambda done: self._ended(lease, attempt, done, renewer))
+        self._running[lease] = attempt
+        attempt.begin()
         if self._stopping:
             attempt.hand_back()
 
-    def _ended(self, lease: Lease, attempt: Attempt, task: asyncio.Task[None], renewer: Renewer) -> None:
+    def _over(self, lease: Lease, renewer: Renewer, attempt: Attempt) -> None:
         renewer.drop(lease)
         del self._running[lease]
         self._wake.set()
-        if attempt.unwinding is not None:
-            self._keep(attempt.unwinding)
-        job, error = attempt.job, None if task.cancelled() else task.exception()
-        if error is not None:
-            self._runtime.observe("attempt.broke", job_id=job.id, type=job.type, attempt=job.attempt, error=error)
+        if attempt.guard is not None:
+            self._keep(attempt.guard)
 
     def _hear(self, news: News) -> None:
         if news.ready and len(self._running) < self._slots:
@@ -143,12 +140,12 @@ class Worker:
 
     async def _leave(self, renewer: Renewer) -> None:
         self._stopping = True
-        running = list(self._running.values())
-        self._runtime.observe("worker.stopping", worker=self.id, running=len(running))
-        for attempt, _ in running:
+        self._runtime.observe("worker.stopping", worker=self.id, running=len(self._running))
+        for attempt in list(self._running.values()):
             attempt.hand_back()
-        if running:
-            await asyncio.wait([task for _, task in running])
+        while self._running:
+            self._wake.clear()
+            await self._wake.wait()
         await renewer.stop()
         if self._aside:
             await asyncio.wait(self._aside)

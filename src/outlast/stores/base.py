@@ -54,6 +54,10 @@ class Clock:
             return event.is_set()
         return True
 
+    def alarm(self, at: float, ring: Callable[[], None]) -> Callable[[], object]:
+        """Call `ring` on the running event loop once a time of this clock has come; answers how to call it off."""
+        return asyncio.get_running_loop().call_later(max(at - self.now(), 0.0), ring).cancel
+
 
 class Head(NamedTuple):
     """The two numbers that tell whether a job changed: every event raises `seq`, every move and wish `turn`."""

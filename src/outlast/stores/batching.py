@@ -48,15 +48,19 @@ class Batcher(Generic[Item, Answer]):
     async def add(self, item: Item) -> Answer:
         """The answer to this item. A caller that goes away does not stop it."""
         loop = asyncio.get_running_loop()
-        lanes = self._lanes.get(loop)
-        if lanes is None:
-            lanes = self._lanes[loop] = [_Lane() for _ in range(self._count)]
-        lane = lanes[hash(self._job(item)) % self._count]
+        lanes = self._lanes_of(loop)
+        lane = lanes[0] if self._count == 1 else lanes[hash(self._job(item)) % self._count]
         future: asyncio.Future[Answer] = loop.create_future()
         lane.waiting.append((item, future))
         if lane.task is None:
             lane.task = loop.create_task(self._drain(lane))
         return await future
+
+    def _lanes_of(self, loop: asyncio.AbstractEventLoop) -> "list[_Lane[Item, Answer]]":
+        lanes = self._lanes.get(loop)
+        if lanes is None:
+            lanes = self._lanes[loop] = [_Lane() for _ in range(self._count)]
+        return lanes
 
     async def _drain(self, lane: "_Lane[Item, Answer]") -> None:
         try:

@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from outlast.policy import seconds
 from outlast.stores.base import Clock
@@ -16,11 +16,11 @@ START = 1_800_000_000.25
 
 @dataclass(frozen=True, eq=False)
 class _Alarm:
-    """Somebody who waits on an event loop, at most until a time."""
+    """Somebody on an event loop who wants to be rung at a time."""
 
-    until: float
+    at: float
     loop: asyncio.AbstractEventLoop
-    timeout: asyncio.Timeout
+    ring: Callable[[], None]
 
 
 class FakeClock(Clock):
@@ -47,39 +47,37 @@ class FakeClock(Clock):
         """The same up to a time in seconds since 1970; nothing if that has passed."""
         with self._lock:
             self._now = max(self._now, time)
-            come = [alarm for alarm in self._alarms if alarm.until <= self._now]
+            come = [alarm for alarm in self._alarms if alarm.at <= self._now]
         for alarm in come:
             alarm.loop.call_soon_threadsafe(self._ring, alarm)
 
     async def wait(self, event: asyncio.Event, until: float | None) -> bool:
+        loop = asyncio.get_running_loop()
+        timeout = asyncio.timeout(None)
+        call_off = None if until is None else self.alarm(until, lambda: timeout.reschedule(loop.time()))
         try:
-            async with asyncio.timeout(None) as timeout:
-                with self._alarm(timeout, until):
-                    await event.wait()
+            async with timeout:
+                await event.wait()
         except TimeoutError:
             return event.is_set()
+        finally:
+            if call_off is not None:
+                call_off()
         return True
 
-    @contextmanager
-    def _alarm(self, timeout: asyncio.Timeout, until: float | None) -> Iterator[None]:
-        if until is None:
-            yield
-            return
-        alarm = _Alarm(until, asyncio.get_running_loop(), timeout)
+    def alarm(self, at: float, ring: Callable[[], None]) -> Callable[[], object]:
+        alarm = _Alarm(at, asyncio.get_running_loop(), ring)
         with self._lock:
             self._alarms.add(alarm)
-            come = until <= self._now
+            come = at <= self._now
         if come:
-            self._ring(alarm)
-        try:
-            yield
-        finally:
-            self._take_down(alarm)
+            alarm.loop.call_soon(self._ring, alarm)
+        return partial(self._take_down, alarm)
 
     def _ring(self, alarm: _Alarm) -> None:
-        """Runs on the loop that waits; whoever has stopped waiting meanwhile is not woken."""
+        """Runs on the loop that waits; whoever has called it off meanwhile is not rung."""
         if self._take_down(alarm):
-            alarm.timeout.reschedule(alarm.loop.time())
+            alarm.ring()
 
     def _take_down(self, alarm: _Alarm) -> bool:
         with self._lock:

@@ -133,7 +133,8 @@ async def test_a_removed_job_leaves_no_row_behind(path: Path) -> None:
         await store.insert([new(store, idempotency_key="once", batch_id="batch_1")])
         job = await claim_one(store)
         step = Step(key="k", name="draft", index=0, status="completed", value="1")
-        await store.apply([lifecycle.append(job, steps=[step])])
+        output = Event(type="job.output.delta", time=store.now(), attempt=1, data={"text": "a"})
+        await store.apply([lifecycle.append(job, events=[output], steps=[step])])
         (job,) = [one for one in await store.get([job.id]) if one is not None]
         left = lifecycle.signal(job, Signal(name="go", value="1"), store.now())
         assert left is not None
@@ -150,7 +151,7 @@ PLANS = {
     "job_ready": [sqlite_writes.READY, sqlite_writes.HEAD],
     "job_own": [sqlite_writes.OWN],
     "job_wakes": [sqlite_writes.NEXT_AT, sqlite_reads.DUE],
-    "live_lease": [sqlite_writes.NEXT_AT, sqlite_reads.DUE],
+    "job_held": [sqlite_writes.NEXT_AT, sqlite_reads.DUE],
     "job_expires": [sqlite_reads.DUE],
     "job_key": [sqlite_writes.WHOLE_BY_KEY],
     "sqlite_autoindex_job_1": [sqlite_writes.STORED, sqlite_reads.GET, sqlite_reads.PAGE["", False]],

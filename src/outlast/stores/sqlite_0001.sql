@@ -3,13 +3,17 @@
 -- A job's data lies in several rows under one number `n`, given in the order of submits, so that new rows append and
 -- children need no text key. What is written often is narrow, what is wide is written once:
 --
---   job      what claims, guards and lists read; only moves and wishes write it
---   live     what an attempt and its renewals write while it runs
+--   job      what claims, guards and lists read, and the events of its moves; only moves, wishes and renewals write it
+--   live     what an attempt writes while it runs; a job that has written nothing has no such row
 --   asked    what the submit fixed, and the payload; never written again
 --   result   the last error and the result
---   event, step, signal    the log, the remembered calls, the inbox
+--   event    the log of what was appended; that of the moves lies in `job.log`, for a move writes that row anyway
+--   step, signal    the remembered calls, the inbox
 --   report   what slices left for whoever operates: tracebacks, lines of logs
 --   record   small notes of workers, gates, tokens; no job's
+--
+-- `seq`, `version` and `updated_at` stand in `job` as of the last move and in `live` as of the last append; the numbers
+-- only rise, so the greater tells which is the job's own.
 --
 -- Who wins a race: every write runs under the file's one write lock (BEGIN IMMEDIATE), reads the job's `turn`, `lease`
 -- and `lease_until` there, and writes only if they are those it was decided on.
@@ -27,6 +31,7 @@ create table job (
     status              text    not null,
     turn                integer not null,
     lease               text,
+    lease_until         real,
     worker              text,
     tag                 integer,                    -- its place among the ready; null: not claimable
     next_at             real,
@@ -41,15 +46,20 @@ create table job (
     cancel_reason       text,
     queued_at           real    not null,
     started_at          real,
-    completed_at        real
+    completed_at        real,
+    seq                 integer not null,
+    version             integer not null,
+    updated_at          real    not null,
+    log                 text    not null            -- JSON of each event, with a comma before it
 ) strict;
 
-create index job_ready on job (type, rank, tag, id) where tag is not null;
+create index job_ready on job (type, rank, tag) where tag is not null;
 create index job_own on job (rank, owner, tag) where tag is not null;
 create index job_wakes on job (next_at)
     where next_at is not null and status in ('queued', 'processing', 'waiting', 'retrying');
 create index job_expires on job (next_at)
     where next_at is not null and status in ('completed', 'failed', 'cancelled');
+create index job_held on job (lease_until) where lease_until is not null;
 create index job_shape on job (status, type, id);
 create index job_owner on job (owner, id) where owner is not null;
 create index job_batch on job (batch_id, id) where batch_id is not null;
@@ -60,7 +70,6 @@ create table live (
     seq          integer not null,
     version      integer not null,
     updated_at   real    not null,
-    lease_until  real,
     progress     real,
     message      text,
     current_step text,
@@ -68,8 +77,6 @@ create table live (
     offsets      text,                              -- JSON
     usage        text                               -- JSON
 ) strict;
-
-create index live_lease on live (lease_until) where lease_until is not null;
 
 create table asked (
     n       integer primary key,
@@ -133,6 +140,14 @@ create table record (
 
 -- A job in one row, as readers want it. Who reads no payload and no result does not pay for them.
 create view whole as
-    select job.*, seq, version, updated_at, lease_until, progress, message, current_step, open_steps, offsets, usage,
+    select n, id, type, owner, rank, created_at, idempotency_key, batch_id,
+           status, turn, lease, lease_until, worker, tag, next_at, attempt, resumes, deaths, claimed_at, ran, waiting,
+           inbox, cancel_requested_at, cancel_reason, queued_at, started_at, completed_at,
+           max(job.seq, ifnull(live.seq, 0)) as seq,
+           max(job.version, ifnull(live.version, 0)) as version,
+           iif(live.seq > job.seq, live.updated_at, job.updated_at) as updated_at,
+           iif(status = 'completed', 100.0, progress) as progress,
+           message, current_step, open_steps, offsets, usage,
+           live.n is not null as appended, length(log) as logged,
            asked, last_error, payload, result_json
-      from job join live using (n) join asked using (n) left join result using (n);
+      from job left join live using (n) join asked using (n) left join result using (n);

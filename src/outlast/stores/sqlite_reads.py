@@ -69,10 +69,10 @@ DUE = f"""
              where next_at <= :now and status in ('completed', 'failed', 'cancelled')
              order by next_at limit :limit)
         union
-        select n from (select n from live where lease_until <= :now order by lease_until limit :limit)
+        select n from (select n from job where lease_until <= :now order by lease_until limit :limit)
         union
         select n from (
-            select n from live join job using (n)
+            select n from job
              where lease_until is not null and worker in (select value from json_each(:dead))
              order by lease_until limit :limit))"""
 
@@ -85,7 +85,8 @@ STEPS = """
 SIGNALS = """
     select number, name, key, taken, value from signal where n = (select n from job where id = ?) order by number"""
 REPORTS = "select report from report where n = (select n from job where id = ?) order by number"
-HEADS = "select id, seq, turn from job join live using (n) where id in (select value from json_each(?))"
+HEADS = "select id, seq, turn from whole where id in (select value from json_each(?))"
+LOG = "select log from job where id = ?"
 
 FETCH = "select key, value, version, expires_at from record where key = ? and (expires_at is null or expires_at > ?)"
 SCAN = """
@@ -139,7 +140,9 @@ class Reads:
         return sorted(map(rows.job_of, found), key=lambda job: (job.ended, _due_at(job)))[:limit]
 
     def events(self, job_id: str, after: int, limit: int, output: bool) -> list[Event]:
-        return [rows.event_of(row) for row in self._do(EVENTS, (job_id, after, output, limit))]
+        appended = [rows.event_of(row) for row in self._do(EVENTS, (job_id, after, output, limit))]
+        moved = [event for event in rows.log_of(self._do(LOG, (job_id,)).get or "") if event.seq > after]
+        return sorted(appended + moved, key=_seq_of)[:limit]
 
     def steps(self, job_id: str) -> list[Step]:
         return [rows.step_of(row) for row in self._do(STEPS, (job_id,))]
@@ -160,6 +163,10 @@ class Reads:
 
     def scan(self, prefix: str) -> list[Record]:
         return [rows.record_of(row) for row in self._do(SCAN, (prefix, prefix + LAST_CHARACTER, self._now()))]
+
+
+def _seq_of(event: Event) -> int:
+    return event.seq
 
 
 def _count(query: Query) -> str:

@@ -6,6 +6,8 @@ from dataclasses import MISSING, asdict, fields
 from operator import attrgetter
 from typing import Any
 
+from pydantic_core import to_json
+
 from outlast.job import ASKED_FIELDS, RANK, Change, Event, Job, JobError, Signal, Status, Step, Waiting, number
 from outlast.report import Line, Report
 from outlast.stores.base import Record
@@ -18,6 +20,7 @@ MOVED = (
     "status",
     "turn",
     "lease",
+    "lease_until",
     "worker",
     "tag",
     "next_at",
@@ -35,22 +38,28 @@ MOVED = (
     "completed_at",
 )
 """Columns of `job` that moves and wishes change."""
-APPENDED = ("seq", "version", "updated_at", "progress", "message", "current_step", "open_steps", "offsets", "usage")
-"""Columns of `live` that appends change; `lease_until` stands beside them, for it has an index."""
-KEPT = (*MOVED, *APPENDED, "lease_until")
+COUNTED = ("seq", "version", "updated_at")
+"""Columns of `job` and of `live` that every event changes."""
+SHOWN = ("progress", "message", "current_step", "open_steps", "offsets", "usage")
+"""Columns of `live` that appends change."""
+KEPT = (*MOVED, *COUNTED, *SHOWN)
 ENDING = frozenset({"last_error", "result_json"})
 """Columns of `result`, written apart."""
-STORED = ("n", *FIXED, *KEPT)
+STORED = ("n", *FIXED, *KEPT, "appended", "logged")
 WHOLE = (*STORED, "asked", "last_error", "payload", "result_json")
 """Columns of the view `whole`, as `job_of` takes them; the first of them are those of `stored_of`."""
 
-APPENDED_SET = frozenset(APPENDED)
+APPENDED = frozenset(COUNTED + SHOWN)
 
 PLACE = {name: place for place, name in enumerate(KEPT)}
-_TURN, _LEASE, _LEASE_UNTIL = PLACE["turn"], PLACE["lease"], PLACE["lease_until"]
-_SEQ, _VERSION, _UPDATED, _TAG = PLACE["seq"], PLACE["version"], PLACE["updated_at"], PLACE["tag"]
-_END_OF_MOVED = len(MOVED)
+_TURN, _LEASE, _LEASE_UNTIL, _TAG = PLACE["turn"], PLACE["lease"], PLACE["lease_until"], PLACE["tag"]
+_SEQ, _VERSION, _UPDATED = PLACE["seq"], PLACE["version"], PLACE["updated_at"]
+_COUNTED, _SHOWN = len(MOVED), len(MOVED) + len(COUNTED)
 _N, _RANK, _OWNER, _KEPT = (WHOLE.index(name) for name in ("n", "rank", "owner", KEPT[0]))
+_END_OF_KEPT = _KEPT + len(KEPT)
+_STATUS, _PROGRESS = PLACE["status"], SHOWN.index("progress")
+_NO_FIELDS = ("n", "appended", "logged")
+COMPLETED = Status.COMPLETED.value
 
 dumps = json.JSONEncoder(separators=(",", ":")).encode
 loads = json.loads
@@ -62,15 +71,31 @@ loads = json.loads
 class Stored:
     """What is stored of a job and may change, as the database holds it; a change is laid over it.
 
-    `turn`, `lease` and `lease_until` stay as they were read: a change is held against them before it is laid.
+    appended: it has a row in `live`.
+    logged: characters of its log that lie in `job`.
     """
 
-    __slots__ = ("_kept", "lease", "lease_until", "n", "owner", "rank", "turn")
+    __slots__ = ("_kept", "appended", "logged", "n", "owner", "rank")
 
-    def __init__(self, n: int, rank: int, owner: str | None, kept: Sequence[Any]) -> None:
-        self.n, self.rank, self.owner = n, rank, owner
-        self.turn, self.lease, self.lease_until = kept[_TURN], kept[_LEASE], kept[_LEASE_UNTIL]
-        self._kept = list(kept)
+    def __init__(self, row: Sequence[Any]) -> None:
+        self.n, self.rank, self.owner = row[_N], row[_RANK], row[_OWNER]
+        self._kept = list(row[_KEPT:_END_OF_KEPT])
+        self.appended, self.logged = bool(row[_END_OF_KEPT]), row[_END_OF_KEPT + 1]
+
+    @property
+    def turn(self) -> int:
+        turn: int = self._kept[_TURN]
+        return turn
+
+    @property
+    def lease(self) -> str | None:
+        lease: str | None = self._kept[_LEASE]
+        return lease
+
+    @property
+    def lease_until(self) -> float | None:
+        until: float | None = self._kept[_LEASE_UNTIL]
+        return until
 
     @property
     def tag(self) -> int | None:
@@ -81,60 +106,82 @@ class Stored:
     def tag(self, tag: int | None) -> None:
         self._kept[_TAG] = tag
 
-    def lay(self, change: Change) -> tuple[Event, ...]:
-        """Take over what the change sets; answers its events with their numbers."""
+    def lay(self, change: Change) -> tuple[tuple[Event, ...], bool]:
+        """Take over what the change sets; its events with their numbers, and whether `live` has something to show."""
         kept = self._kept
+        shown = kept[_SHOWN:]
         for name, value in change.set.items():
-            if name not in ENDING:
-                kept[PLACE[name]] = _ENCODE[name](value) if name in _ENCODE else value
+            place, encode = _LAID[name]
+            if place is not None:
+                kept[place] = value if encode is None else encode(value)
         events, kept[_SEQ], kept[_VERSION] = number(change.events, kept[_SEQ], kept[_VERSION])
         if events:
             kept[_UPDATED] = events[-1].time
-        return events
+        if kept[_STATUS] == COMPLETED:
+            # That it is at 100 the view knows by itself.
+            shown[_PROGRESS] = kept[_SHOWN + _PROGRESS]
+        return events, shown != kept[_SHOWN:]
 
-    @property
-    def moved(self) -> list[Any]:
-        return [*self._kept[:_END_OF_MOVED], self.n]
+    def moved(self, log: str) -> list[Any]:
+        """For the row in `job`, `log` being what is added to its log."""
+        return [*self._kept[:_SHOWN], log, self.n]
 
-    @property
-    def appended(self) -> list[Any]:
-        return [*self._kept[_END_OF_MOVED:_LEASE_UNTIL], self.n]
-
-    @property
-    def live(self) -> list[Any]:
-        return [*self._kept[_END_OF_MOVED:], self.n]
-
-
-def stored_of(row: Sequence[Any]) -> Stored:
-    """From the first columns of a row of the view `whole`."""
-    return Stored(row[_N], row[_RANK], row[_OWNER], row[_KEPT : _KEPT + len(KEPT)])
+    def shown(self) -> list[Any]:
+        """For the row in `live`."""
+        return [self.n, *self._kept[_COUNTED:]]
 
 
 def job_of(row: Sequence[Any]) -> Job[Any]:
     """From a whole row of the view `whole`."""
     values: dict[str, Any] = dict(zip(WHOLE, row, strict=True))
-    for name, decode in _DECODE.items():
-        if values[name] is None:
+    for name in _NO_FIELDS:
+        del values[name]
+    for name, decode in _DECODED:
+        value = values[name]
+        if value is None:
             del values[name]  # what Job has by itself
         else:
-            values[name] = decode(values[name])
+            values[name] = decode(value)
     values["priority"] = _PRIORITY[values.pop("rank")]
     values["payload_json"] = values.pop("payload")
-    values |= _asked_of(values.pop("asked"))
-    del values["n"]
-    return _BLANK.evolve(**values)
+    asked = values.pop("asked")
+    return _BLANK.evolve(**values) if asked == "{}" else _BLANK.evolve(**values, **_asked_of(asked))
 
 
-def fixed_row(job: Job[Any]) -> Values:
-    return job.id, job.type, job.owner, RANK[job.priority], job.created_at, job.idempotency_key, job.batch_id
+def job_row(job: Job[Any], log: str) -> Values:
+    """A new job for the table `job`."""
+    return (
+        job.id,
+        job.type,
+        job.owner,
+        RANK[job.priority],
+        job.created_at,
+        job.idempotency_key,
+        job.batch_id,
+        *_moved_row(job),
+        log,
+    )
 
 
-def kept_rows(job: Job[Any]) -> tuple[list[Any], list[Any]]:
-    """The columns `MOVED`, and the columns `APPENDED` with `lease_until`."""
-    row = list(_kept_of(job))
-    for name, encode in _ENCODE.items():
-        row[PLACE[name]] = encode(row[PLACE[name]])
-    return row[:_END_OF_MOVED], row[_END_OF_MOVED:]
+def claimed_row(n: int, job: Job[Any], log: str) -> Values:
+    """A claimed job for its row in `job`, `log` being what is added to its log."""
+    return (*_moved_row(job), log, n)
+
+
+def _moved_row(job: Job[Any]) -> list[Any]:
+    row = list(_moved_of(job))
+    for place, encode in _MOVED_ENCODED:
+        if row[place] is not None:
+            row[place] = encode(row[place])
+    return row
+
+
+def live_row(n: int, job: Job[Any]) -> Values:
+    """A job for the table `live`."""
+    shown = (
+        _ENCODE[name](value) if name in _ENCODE else value for name, value in zip(SHOWN, _shown_of(job), strict=True)
+    )
+    return n, job.seq, job.version, job.updated_at, *shown
 
 
 def asked_text(job: Job[Any]) -> str:
@@ -161,7 +208,7 @@ def _default(field: Any) -> Any:
 
 _ASKED = {field.name: _default(field) for field in fields(Job) if field.name in ASKED_FIELDS - set(FIXED)}
 _BLANK: Job[Any] = Job(id="", type="")
-_kept_of, _all_asked_of = attrgetter(*KEPT), attrgetter(*_ASKED)
+_moved_of, _shown_of, _all_asked_of = attrgetter(*MOVED, *COUNTED), attrgetter(*SHOWN), attrgetter(*_ASKED)
 _PRIORITY = {rank: priority for priority, rank in RANK.items()}
 
 
@@ -222,7 +269,28 @@ _DECODE: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
+_DECODED = list(_DECODE.items())
+_MOVED_ENCODED = [(PLACE[name], _ENCODE[name]) for name in MOVED if name in _ENCODE]
+_LAID: Mapping[str, tuple[int | None, Callable[[Any], Any] | None]] = {
+    **{name: (place, _ENCODE.get(name)) for name, place in PLACE.items()},
+    **dict.fromkeys(ENDING, (None, None)),
+}
+"""Where a field that a change sets lies in `_kept`, and how it is written."""
+
+
 # -- what belongs to a job ---------------------------------------------------------------------------------------------
+
+
+def log_text(events: Sequence[Event]) -> str:
+    """Numbered events as they lie in `job.log`."""
+    return "".join([f',[{e.seq},"{e.type}",{e.time!r},{e.attempt},{to_json(e.data).decode()}]' for e in events])
+
+
+def log_of(text: str) -> list[Event]:
+    return [
+        Event(type=type, time=time, attempt=attempt, data=data, seq=seq)
+        for seq, type, time, attempt, data in loads(f"[{text[1:]}]")
+    ]
 
 
 def event_row(n: int, event: Event) -> Values:

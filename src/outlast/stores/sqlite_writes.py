@@ -17,19 +17,20 @@ from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, R
 
 IDEMPOTENCY = 24 * 3600.0
 
+LOGGED = 4096
+"""Characters of a job's log that its row may hold; a claim moves what is longer to the table of events."""
+
 WHOLE_BY_ID = f"select {', '.join(rows.WHOLE)} from whole where id = ?"
-WHOLE_BY_IDS = f"select {', '.join(rows.WHOLE)} from whole where id in (select value from json_each(?))"
 WHOLE_BY_KEY = f"select {', '.join(rows.WHOLE)} from whole where idempotency_key = ? and owner is ? and created_at > ?"
-STORED = f"select {', '.join(rows.STORED)} from job join live using (n) where id = ?"
+WHOLE_BY_NS = f"select {', '.join(rows.WHOLE)} from whole where n in (select value from json_each(?))"
+STORED = f"select {', '.join(rows.STORED)} from whole where id in (select value from json_each(?))"
 
-_ID = rows.WHOLE.index("id")
+_N, _ID, _APPENDED, _LOGGED = (rows.WHOLE.index(name) for name in ("n", "id", "appended", "logged"))
 
-INSERT_JOB = f"""
-    insert into job ({", ".join(rows.FIXED + rows.MOVED)})
-    values ({", ".join("?" * len(rows.FIXED + rows.MOVED))})"""
-INSERT_LIVE = f"""
-    insert into live ({", ".join(rows.APPENDED)}, lease_until, n)
-    values ({", ".join("?" * len(rows.APPENDED))}, ?, ?)"""
+_JOB = (*rows.FIXED, *rows.MOVED, *rows.COUNTED, "log")
+INSERT_JOB = f"insert into job ({', '.join(_JOB)}) values ({', '.join('?' * len(_JOB))}) on conflict (id) do nothing"
+_LIVE = ("n", *rows.COUNTED, *rows.SHOWN)
+SAVE_LIVE = f"replace into live ({', '.join(_LIVE)}) values ({', '.join('?' * len(_LIVE))})"
 INSERT_ASKED = "insert into asked (n, asked, payload) values (?, ?, ?)"
 INSERT_EVENT = "insert into event (n, seq, type, time, attempt, output, data) values (?, ?, ?, ?, ?, ?, ?)"
 INSERT_SIGNAL = """
@@ -42,9 +43,10 @@ INSERT_REPORT = """
     values (?1, (select ifnull(max(number), 0) + 1 from report where n = ?1), ?2)"""
 DROP_REPORTS = "delete from report where n = ?1 and number <= (select max(number) from report where n = ?1) - ?2"
 
-UPDATE_JOB = f"update job set {', '.join(f'{name} = ?' for name in rows.MOVED)} where n = ?"
-UPDATE_LIVE = f"update live set {', '.join(f'{name} = ?' for name in rows.APPENDED)}, lease_until = ? where n = ?"
-APPEND_LIVE = f"update live set {', '.join(f'{name} = ?' for name in rows.APPENDED)} where n = ?"
+_SET = ", ".join(f"{name} = ?" for name in (*rows.MOVED, *rows.COUNTED))
+UPDATE_JOB = f"update job set {_SET}, log = log || ? where n = ?"
+LOG = "select log from job where n = ?"
+EMPTY_LOG = "update job set log = '' where n = ?"
 SAVE_STEP = """
     insert into step (n, key, name, place, status, due, attempt, duration_ms, value) values (?, ?, ?, ?, ?, ?, ?, ?, ?)
     on conflict (n, key) do update
@@ -54,21 +56,22 @@ SAVE_STEP = """
 SAVE_ERROR = """
     insert into result (n, last_error) values (?, ?)
     on conflict (n) do update set last_error = excluded.last_error"""
+NO_ERROR = "update result set last_error = null where n = ?"
 SAVE_RESULT = """
     insert into result (n, result_json) values (?, ?)
     on conflict (n) do update set result_json = excluded.result_json"""
 
-READY = "select rank, tag, id from job where type = ? and tag is not null order by rank, tag, id"
+READY = "select rank, tag, n from job where type = ? and tag is not null order by rank, tag, n"
 READY_OF_IDS = """
-    select rank, tag, id from job
+    select rank, tag, n from job
      where id in (select value from json_each(?)) and tag is not null and type in (select value from json_each(?))
-     order by rank, tag, id"""
+     order by rank, tag, n"""
 NEXT_AT = """
     select min(at) from (
         select min(next_at) as at from job indexed by job_wakes
          where next_at is not null and status in ('queued', 'processing', 'waiting', 'retrying')
         union all
-        select min(lease_until) from live where lease_until is not null)"""
+        select min(lease_until) from job where lease_until is not null)"""
 HEAD = """
     with recursive ready (type) as (
         select min(type) from job where tag is not null
@@ -79,9 +82,9 @@ HEAD = """
 OWN = "select max(tag) from job where tag is not null and rank = ? and owner is ?"
 
 HELD = """
-    select n, id, lease, seq, turn from job join live using (n)
+    select n, id, lease, seq, turn from whole
      where id in (select value from json_each(?)) and lease is not null"""
-RENEW = "update live set lease_until = ? where n in (select value from json_each(?))"
+RENEW = "update job set lease_until = ? where n in (select value from json_each(?))"
 
 ENDED = """
     select n, id, owner from job
@@ -131,71 +134,88 @@ class Writes:
     # -- jobs in ----------------------------------------------------------------------------------------------------
 
     def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
-        return [self._holder(one.job) or self._insert(one) for one in new]
+        # Of one call the ids decide the order, which is that of `n`: claims go by it where tags are equal.
+        stored = {one.job.id: self._holder(one.job) or self._insert(one) for one in sorted(new, key=_id_of)}
+        return [stored[one.job.id] for one in new]
 
     def _holder(self, job: Job[Any]) -> Job[Any] | None:
-        row = self._do(WHOLE_BY_ID, (job.id,)).fetchone()
-        if row is None and job.idempotency_key is not None:
-            row = self._do(WHOLE_BY_KEY, (job.idempotency_key, job.owner, self._now() - IDEMPOTENCY)).fetchone()
+        """Another job that holds its idempotency key."""
+        if job.idempotency_key is None:
+            return None
+        since = self._now() - IDEMPOTENCY
+        return self._whole(WHOLE_BY_KEY, (job.idempotency_key, job.owner, since))
+
+    def _whole(self, statement: str, values: Sequence[Any]) -> Job[Any] | None:
+        row = self._do(statement, values).fetchone()
         return None if row is None else rows.job_of(row)
 
     def _insert(self, new: NewJob) -> Job[Any]:
-        born, rank = new.job, RANK[new.job.priority]
-        placed = {} if new.place is None else {"tag": self._tags.give(rank, born.owner, new.place)}
-        job, events = Change(id=born.id, set=placed, events=new.events).applied(born)
-        moved, live = rows.kept_rows(job)
-        self._do(INSERT_JOB, (*rows.fixed_row(job), *moved))
+        born = new.job
+        tag = None if new.place is None else self._tags.give(RANK[born.priority], born.owner, new.place)
+        job, events = Change(id=born.id, set={"tag": tag}, events=new.events).applied(born)
+        self._do(INSERT_JOB, rows.job_row(job, rows.log_text(events)))
+        if not self._connection.changes():
+            self._tags.forget()
+            return self._whole(WHOLE_BY_ID, (job.id,)) or job
         n = self._connection.last_insert_rowid()
-        self._do(INSERT_LIVE, (*live, n))
         self._do(INSERT_ASKED, (n, rows.asked_text(job), job.payload_json))
-        self._write_log(n, events, new.steps)
+        if job.offsets:
+            self._do(SAVE_LIVE, rows.live_row(n, job))
+        self._write_steps(n, new.steps)
         self._tell(job.id, ready=True)
         return job
 
     # -- moves, wishes, appends -------------------------------------------------------------------------------------
 
     def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
-        return [self._apply(change) for change in changes]
+        ids = rows.dumps(list({change.id for change in changes}))
+        found = {row[_ID]: rows.Stored(row) for row in self._do(STORED, (ids,))}
+        return [self._apply(found, change) for change in changes]
 
-    def _apply(self, change: Change) -> Job[Any] | None:
-        row = self._do(STORED, (change.id,)).fetchone()
-        if row is None:
+    def _apply(self, found: Mapping[str, rows.Stored], change: Change) -> Job[Any] | None:
+        stored = found.get(change.id)
+        if stored is None:
             raise JobNotFound(change.id)
-        stored = rows.stored_of(row)
         if not change.holds(stored):
-            return rows.job_of(self._do(WHOLE_BY_ID, (change.id,)).fetchone())
+            return self._whole(WHOLE_BY_ID, (change.id,))
         self._write(stored, change)
         return None
 
     def _write(self, stored: rows.Stored, change: Change) -> None:
         claimable = stored.tag is not None
-        events = stored.lay(change)
+        events, shown = stored.lay(change)
         if change.place is not None:
             stored.tag = self._tags.give(stored.rank, stored.owner, change.place)
         elif claimable and stored.tag is None:
             self._tags.forget()
-        self._write_rows(stored, change)
-        self._write_log(stored.n, events, change.steps)
+        if change.place is None and change.set.keys() <= rows.APPENDED:
+            self._write_append(stored, events)
+        else:
+            self._write_move(stored, events, shown, change.set)
+        self._write_steps(stored.n, change.steps)
         self._write_inbox(stored.n, change)
         if change.report is not None:
             self._do(INSERT_REPORT, (stored.n, rows.report_text(change.report)))
             self._do(DROP_REPORTS, (stored.n, REPORTS))
         self._tell(change.id, ready=change.place is not None)
 
-    def _write_rows(self, stored: rows.Stored, change: Change) -> None:
-        if change.place is None and change.set.keys() <= rows.APPENDED_SET:
-            self._do(APPEND_LIVE, stored.appended)
-            return
-        self._do(UPDATE_JOB, stored.moved)
-        self._do(UPDATE_LIVE, stored.live)
-        if "last_error" in change.set:
-            self._do(SAVE_ERROR, (stored.n, rows.error_text(change.set["last_error"])))
-        if "result_json" in change.set:
-            self._do(SAVE_RESULT, (stored.n, change.set["result_json"]))
-
-    def _write_log(self, n: int, events: Sequence[Event], steps: Sequence[Step]) -> None:
+    def _write_append(self, stored: rows.Stored, events: Sequence[Event]) -> None:
+        self._do(SAVE_LIVE, stored.shown())
         for event in events:
-            self._do(INSERT_EVENT, rows.event_row(n, event))
+            self._do(INSERT_EVENT, rows.event_row(stored.n, event))
+
+    def _write_move(self, stored: rows.Stored, events: Sequence[Event], shown: bool, set: Mapping[str, Any]) -> None:
+        self._do(UPDATE_JOB, stored.moved(rows.log_text(events)))
+        if shown:
+            self._do(SAVE_LIVE, stored.shown())
+        if set.get("last_error") is not None:
+            self._do(SAVE_ERROR, (stored.n, rows.error_text(set["last_error"])))
+        elif "last_error" in set:
+            self._do(NO_ERROR, (stored.n,))
+        if "result_json" in set:
+            self._do(SAVE_RESULT, (stored.n, set["result_json"]))
+
+    def _write_steps(self, n: int, steps: Sequence[Step]) -> None:
         for step in steps:
             self._do(SAVE_STEP, rows.step_row(n, step))
 
@@ -209,22 +229,34 @@ class Writes:
 
     def claim(self, n: int, types: Collection[str], worker: str, ids: Sequence[str] | None, ttl: float) -> Claimed:
         now = self._now()
-        chosen = [job_id for _, _, job_id in islice(self.ready(types, ids), n)]
-        found = {row[_ID]: row for row in self._do(WHOLE_BY_IDS, (rows.dumps(chosen),))}
-        jobs = [self._claim(found[job_id], worker, now + ttl, now) for job_id in chosen]
+        chosen = [place for _, _, place in islice(self.ready(types, ids), n)]
+        found = {row[_N]: row for row in self._do(WHOLE_BY_NS, (rows.dumps(chosen),))}
+        jobs = [self._claim(found[place], worker, now + ttl, now) for place in chosen]
+        self._tags.forget()
         return Claimed([job for job in jobs if job.status is Status.PROCESSING], self.next_at())
 
-    def ready(self, types: Collection[str], ids: Sequence[str] | None) -> Iterator[tuple[int, int, str]]:
-        """(rank, tag, id) of the claimable jobs, in the order of claims."""
+    def ready(self, types: Collection[str], ids: Sequence[str] | None) -> Iterator[tuple[int, int, int]]:
+        """(rank, tag, n) of the claimable jobs, in the order of claims."""
         if ids is not None:
             return iter(self._do(READY_OF_IDS, (rows.dumps(list(ids)), rows.dumps(list(types)))))
         return merge(*(self._do(READY, (type,)) for type in set(types)))
 
     def _claim(self, row: rows.Values, worker: str, until: float, now: float) -> Job[Any]:
-        job = rows.job_of(row)
-        change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
-        self._write(rows.stored_of(row), change)
-        return change.applied(job)[0]
+        job, n = rows.job_of(row), row[_N]
+        if row[_LOGGED] > LOGGED:
+            self._move_log(n)
+        claimed, events = lifecycle.claim(job, secrets.token_hex(16), worker, until, now).applied(job)
+        self._do(UPDATE_JOB, rows.claimed_row(n, claimed, rows.log_text(events)))
+        if row[_APPENDED]:
+            self._do(SAVE_LIVE, rows.live_row(n, claimed))
+        self._ids.add(job.id)
+        return claimed
+
+    def _move_log(self, n: int) -> None:
+        """The events of many moves, out of the row that every claim reads."""
+        for event in rows.log_of(self._do(LOG, (n,)).get):
+            self._do(INSERT_EVENT, rows.event_row(n, event))
+        self._do(EMPTY_LOG, (n,))
 
     def next_at(self) -> float | None:
         """When the clock will next move a live job."""
@@ -269,6 +301,10 @@ class Writes:
     def _tell(self, job_id: str, *, ready: bool) -> None:
         self._ids.add(job_id)
         self._ready = self._ready or ready
+
+
+def _id_of(new: NewJob) -> str:
+    return new.job.id
 
 
 class Tags:

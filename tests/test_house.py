@@ -23,6 +23,7 @@ HOUSE = (
     "policy",
     "errors",
     "lifecycle",
+    "outcome",
     "codec",
     "output",
     "attempts",
@@ -35,6 +36,7 @@ HOUSE = (
     "stores/sqlite*",
     "stores/__init__",
     "calls",
+    "alarms",
     "hooks",
     "words",
     "tracing",
@@ -61,7 +63,7 @@ HOUSE = (
     "testing/*",
 )
 
-PURE = ("notation", "report", "job", "errors", "policy", "lifecycle", "output", "attempts")
+PURE = ("notation", "report", "job", "errors", "policy", "lifecycle", "outcome", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
 ENGINES = ("stores/memory", "stores/sqlite*")

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from outlast import totals
+from outlast.alarms import Alarms
 from outlast.attempt import Runtime
 from outlast.capture import capturing
 from outlast.context import Context
@@ -325,7 +326,16 @@ class Outlast(Verbs):
         hub.start()
         hooks = Hooks(self._hooks, self._decoded, self.observe)
         runtime = Runtime(
-            store, Batched(store), hub, self.observe, hooks, self.limits, self.grace, found(), self._context
+            store,
+            Batched(store),
+            hub,
+            Alarms(store.clock),
+            self.observe,
+            hooks,
+            self.limits,
+            self.grace,
+            found(),
+            self._context,
         )
         sweeper = Sweeper(store, self.observe, hooks)
         return Opened(store, runtime, sweeper, asyncio.Event(), asyncio.get_running_loop())

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from random import random
-from typing import Any, Literal
+from typing import Any
 
-from outlast import lifecycle
+from outlast.alarms import Alarms
 from outlast.codec import Codec
 from outlast.context import Context
 from outlast.errors import (
@@ -27,8 +27,9 @@ from outlast.errors import (
 from outlast.follow import Hub
 from outlast.handler import Handler
 from outlast.hooks import Hooks
-from outlast.job import Change, Job, JobError, Status, Waiting
+from outlast.job import Change, Job, JobError, Status
 from outlast.observe import Observe
+from outlast.outcome import Cancelled, HandedBack, Lost, Outcome, Parked, Raised, Returned, judge
 from outlast.policy import Limits
 from outlast.recorder import Recorder
 from outlast.report import Report
@@ -44,69 +45,6 @@ UNWIND = 10.0
 """Seconds a cancelled handler has to unwind."""
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
-    """The handler returned; its result as JSON text."""
-
-    result: str
-
-
-@dataclass(frozen=True, slots=True)
-class Raised:
-    """The attempt failed; `after` is when the handler wants to be tried again, in seconds.
-
-    `cause` is what was raised; None where time ran out, or the handler was not called.
-    """
-
-    error: JobError
-    after: float | None = None
-    cause: BaseException | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """The handler waits for something that may take long."""
-
-    waiting: Waiting
-
-
-@dataclass(frozen=True, slots=True)
-class HandedBack:
-    """The worker goes, or the slice's time is over; the job goes on elsewhere."""
-
-    reason: Literal["yield", "deploy"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cancelled:
-    """Somebody asked for it, and the handler has stopped."""
-
-
-@dataclass(frozen=True, slots=True)
-class Lost:
-    """The lease is no longer this attempt's; nothing may be written."""
-
-
-Outcome = Returned | Raised | Parked | HandedBack | Cancelled | Lost
-
-
-def judge(job: Job[Any], outcome: Outcome, now: float, chance: float) -> Change:
-    """The move that an outcome makes of a job; `chance` is uniform in [0, 1)."""
-    match outcome:
-        case Returned(result):
-            return lifecycle.complete(job, result, now)
-        case Raised(error, after):
-            return lifecycle.raised(job, error, now, chance=chance, after=after)
-        case Parked(waiting):
-            return lifecycle.park(job, waiting, now)
-        case HandedBack(reason):
-            return lifecycle.hand_back(job, reason, now)
-        case Cancelled():
-            return lifecycle.cancelled(job, now)
-        case Lost():
-            raise AssertionError("a lost lease makes no move")
-
-
 @dataclass(slots=True)
 class Runtime:
     """What all attempts of a process share."""
@@ -114,6 +52,7 @@ class Runtime:
     store: Store
     one: Batched
     hub: Hub
+    alarms: Alarms
     observe: Observe
     hooks: Hooks
     limits: Limits
@@ -188,14 +127,14 @@ class Attempt:
         self._observe("attempt.started")
         self._runtime.hooks.fire("started", self.job)
         self._runtime.hub.hold(self.job, self.turned)
-        call_off = None if self._until is None else self._store.clock.alarm(self._until, self._stir)
+        if self._until is not None:
+            self._runtime.alarms.ring_at(self._until, self._stir)
         try:
             self._outcome = await self._call()
             if self.guard is None:
                 await self._end(self._outcome)
         finally:
-            if call_off is not None:
-                call_off()
+            self._runtime.alarms.call_off(self._stir)
             if self.guard is None:
                 self._close()
             else:
@@ -234,9 +173,10 @@ class Attempt:
         except asyncio.CancelledError:
             return self._failed("handler_error", "the handler cancelled itself")
         except SystemExit as error:
-            return self._raised(RuntimeError(f"the handler called sys.exit({error.code!r})"))
+            context.raised = RuntimeError(f"the handler called sys.exit({error.code!r})")
         except (Exception, BaseExceptionGroup) as error:
-            return self._raised(error)
+            context.raised = error
+        return self._raised(context.raised)
 
     # -- the guard --------------------------------------------------------------------------------------------------
 

@@ -48,11 +48,9 @@ class Codec:
         """The value a text stands for. Raises Misfit if the annotation does not take it back."""
         if self._adapter is None:
             return json.loads(text)
-        from pydantic import ValidationError
-
         try:
             return self._adapter.validate_json(text)
-        except ValidationError as error:
+        except misfit() as error:
             raise Misfit(self.what, *_first(error)) from error
 
     def schema(self) -> dict[str, Any]:
@@ -60,14 +58,25 @@ class Codec:
         return {} if self._adapter is None else self._adapter.json_schema(mode="serialization", by_alias=True)
 
     def _dumped(self, adapter: "TypeAdapter[Any]", value: Any) -> Any:
-        from pydantic_core import PydanticSerializationError, ValidationError
-
         try:
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
-        except ValidationError as error:
+        except misfit() as error:
             raise Misfit(self.what, *_first(error)) from error
-        except (PydanticSerializationError, UnicodeDecodeError) as error:
+        except _unwritable() as error:
             raise NotJson(self.what, "$", f"{type(value).__name__} ({error})", self.advice) from error
+
+
+def misfit() -> "type[ValidationError]":
+    """What pydantic raises for a value that does not fit; an `except` asks for it only once something was raised."""
+    from pydantic import ValidationError
+
+    return ValidationError
+
+
+def _unwritable() -> tuple[type[Exception], ...]:
+    from pydantic_core import PydanticSerializationError
+
+    return PydanticSerializationError, UnicodeDecodeError
 
 
 def returned(fn: Callable[..., Any], what: str) -> Codec:

@@ -77,6 +77,8 @@ class Context:
         self._thread = threading.get_ident()
         self._main: asyncio.Task[Any] | None = None
         self._no_more_steps = False
+        self.raised: BaseException | None = None
+        """What the handler raised, once it has."""
 
     @staticmethod
     def current() -> "Context | None":

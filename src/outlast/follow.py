@@ -23,7 +23,7 @@ class Hub:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._readers: dict[str, set[asyncio.Event]] = defaultdict(set)
-        self._holders: dict[str, set[Callable[[], None]]] = defaultdict(set)
+        self._holders: dict[str, Callable[[], None]] = {}
         self._heads: dict[str, Head] = {}
         self._stale = asyncio.Event()
         self._deaf: Callable[[], None] | None = None
@@ -56,26 +56,28 @@ class Hub:
             yield event
         finally:
             self._readers[job_id].discard(event)
+            if not self._readers[job_id]:
+                del self._readers[job_id]
             self._forget(job_id)
 
     def hold(self, job: Job[Any], turned: Callable[[], None]) -> None:
         """Call `turned` whenever others left something on the job since this state of it, until it is released."""
-        self._holders[job.id].add(turned)
-        self._heads.setdefault(job.id, Head(job.seq, job.turn))
+        self._holders[job.id] = turned
+        self._heads[job.id] = Head(job.seq, job.turn)
 
     def release(self, job_id: str, turned: Callable[[], None]) -> None:
-        self._holders[job_id].discard(turned)
-        self._forget(job_id)
+        """No longer; a later slice that holds the job by now is left alone."""
+        if self._holders.get(job_id) == turned:
+            del self._holders[job_id]
+            self._forget(job_id)
 
     def turned(self, job_id: str) -> None:
         """This process left something on the job."""
-        for turned in tuple(self._holders.get(job_id, ())):
+        turned = self._holders.get(job_id)
+        if turned is not None:
             turned()
 
     def _forget(self, job_id: str) -> None:
-        for watchers in (self._readers, self._holders):
-            if not watchers.get(job_id):
-                watchers.pop(job_id, None)
         if job_id not in self._readers and job_id not in self._holders:
             self._heads.pop(job_id, None)
 

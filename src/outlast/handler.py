@@ -97,7 +97,7 @@ class Handler(Generic[P, T]):
         self._submit_to = submit
         self._signature = _payload_signature(fn, settings.name)
         self._fields = [(name, _field(name)) for name in self._signature.parameters]
-        self._model, self._misfit = _payload_model(fn, self._signature, settings.name)
+        self._model = _payload_model(fn, self._signature, settings.name)
         self._payload = codec.Codec(Any, f"the payload of {settings.name}", codec.USE_JSON)
         self.result = codec.returned(fn, f"the result of {settings.name}")
 
@@ -125,7 +125,7 @@ class Handler(Generic[P, T]):
         """A payload of Python values as JSON text. Raises InvalidRequest."""
         try:
             model = self._model.model_validate(dict(payload))
-        except self._misfit as error:
+        except codec.misfit() as error:
             raise _refused(self.name, error) from None
         try:
             return self._payload.encode(model.model_dump(mode="json", by_alias=True))
@@ -136,14 +136,14 @@ class Handler(Generic[P, T]):
         """Raise InvalidRequest, naming each wrong field, if JSON text from outside is not a payload of this handler."""
         try:
             self._model.model_validate_json(payload_json, strict=True)
-        except self._misfit as error:
+        except codec.misfit() as error:
             raise _refused(self.name, error) from None
 
     def decode(self, payload_json: str) -> dict[str, Any]:
         """The arguments that a stored payload stands for. Raises InvalidRequest if it no longer fits."""
         try:
             values = self._model.model_validate_json(payload_json).__dict__
-        except self._misfit as error:
+        except codec.misfit() as error:
             raise _refused(self.name, error) from None
         return {name: values[field] for name, field in self._fields}
 
@@ -171,11 +171,8 @@ def _payload_signature(fn: Callable[..., Any], name: str) -> inspect.Signature:
     return inspect.Signature(parameters[1:])
 
 
-def _payload_model(
-    fn: Callable[..., Any], signature: inspect.Signature, name: str
-) -> "tuple[type[BaseModel], type[ValidationError]]":
-    """The model, and the error it raises for what does not fit."""
-    from pydantic import ConfigDict, Field, ValidationError, create_model
+def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: str) -> "type[BaseModel]":
+    from pydantic import ConfigDict, Field, create_model
 
     types = codec.hints(fn, f"handler {name!r}")
     fields: dict[str, Any] = {}
@@ -187,10 +184,9 @@ def _payload_model(
         )
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=False, allow_inf_nan=False)
     try:
-        model = cast("type[BaseModel]", create_model(f"{name} payload", __config__=config, **fields))
+        return cast("type[BaseModel]", create_model(f"{name} payload", __config__=config, **fields))
     except Exception as error:
         raise ConfigurationError(f"handler {name!r}: its parameters make no payload model: {error}") from error
-    return model, ValidationError
 
 
 def _field(parameter: str) -> str:

@@ -44,6 +44,7 @@ class Batcher(Generic[Item, Answer]):
     ) -> None:
         self._call, self._job, self._size, self._count = call, job, size, lanes
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Lane[Item, Answer]]] = WeakKeyDictionary()
+        self._last: tuple[asyncio.AbstractEventLoop | None, list[_Lane[Item, Answer]]] = None, []
 
     async def add(self, item: Item) -> Answer:
         """The answer to this item. A caller that goes away does not stop it."""
@@ -57,10 +58,13 @@ class Batcher(Generic[Item, Answer]):
         return await future
 
     def _lanes_of(self, loop: asyncio.AbstractEventLoop) -> "list[_Lane[Item, Answer]]":
-        lanes = self._lanes.get(loop)
-        if lanes is None:
-            lanes = self._lanes[loop] = [_Lane() for _ in range(self._count)]
-        return lanes
+        last, lanes = self._last
+        if last is loop:
+            return lanes
+        if loop not in self._lanes:
+            self._lanes[loop] = [_Lane() for _ in range(self._count)]
+        self._last = loop, self._lanes[loop]
+        return self._lanes[loop]
 
     async def _drain(self, lane: "_Lane[Item, Answer]") -> None:
         try:
@@ -161,6 +165,7 @@ def _size_of_new(new: NewJob) -> int:
 
 
 def _size_of_change(change: Change) -> int:
-    texts = (change.set.get("result_json"), *(step.value for step in change.steps))
-    report = 0 if change.report is None else change.report.size
-    return sum(len(text or "") for text in texts) + 256 * len(change.events) + report
+    size = len(change.set.get("result_json") or "") + 256 * len(change.events)
+    if change.steps:
+        size += sum(len(step.value or "") for step in change.steps)
+    return size if change.report is None else size + change.report.size

@@ -87,21 +87,11 @@ class WatchedContext(Context):
     def __init__(self, watch: Watch, *parts: Any) -> None:
         super().__init__(*parts)
         self._watch = watch
-        self._handling: asyncio.Task[Any] | None = None
         watch.slices.append(self)
 
     @property
     def open(self) -> bool:
         return not self._recorder.closed and self._recorder.lost is None
-
-    @property
-    def raised(self) -> BaseException | None:
-        handling = self._handling
-        return None if handling is None or not handling.done() or handling.cancelled() else handling.exception()
-
-    def begin(self) -> None:
-        super().begin()
-        self._handling = asyncio.current_task()
 
     def die(self) -> None:
         """What a dead worker does: nothing any more. The lease stays, and runs out."""

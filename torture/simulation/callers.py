@@ -59,7 +59,14 @@ def desk_of(link: Link) -> Desk:
     store, nobody = cast(Store, link), cast(Any, None)
     one, hub, never = cast(Any, One(link)), cast(Any, Hub(link)), cast(Any, Never())
     runtime = Runtime(
-        store=store, one=one, hub=hub, observe=desk.observe, hooks=NO_HOOKS, limits=desk.limits, grace=desk.grace
+        store=store,
+        one=one,
+        hub=hub,
+        alarms=nobody,
+        observe=desk.observe,
+        hooks=NO_HOOKS,
+        limits=desk.limits,
+        grace=desk.grace,
     )
     desk.link = link
     desk.here = Opened(store, runtime, sweeper=nobody, stopping=never, loop=nobody)

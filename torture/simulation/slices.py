@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from outlast import lifecycle, output
-from outlast.attempt import Cancelled, HandedBack, Lost, Outcome, Parked, Raised, Returned, judge
 from outlast.errors import JobNotFound, StoreUnavailable
 from outlast.job import Event, Job, JobError, Signal, Step, Waiting
+from outlast.outcome import Cancelled, HandedBack, Lost, Outcome, Parked, Raised, Returned, judge
 from outlast.replay import TIMED_OUT
 from torture.simulation.plan import JobPlan
 from torture.simulation.wire import Held, Link, Node, sleep

@@ -200,10 +200,11 @@ class Writer:
         if all(self._probed(call) for call in calls):
             return
         self._writes.begin()
+        open_calls = [call for call in calls if not call.done]
+        isolated = self._isolated if len(open_calls) > 1 else self._alone
         with _transaction(self._connection, "begin immediate"):
-            for call in calls:
-                if not call.done:
-                    self._isolated(call)
+            for call in open_calls:
+                isolated(call)
         if news := self._writes.news():
             self._listeners.tell(news)
 
@@ -212,6 +213,10 @@ class Writer:
         call.answer = call.probe(self._writes) if call.probe is not None else None
         call.done = call.answer is not None
         return call.done
+
+    def _alone(self, call: Call[Any]) -> None:
+        """Its transaction is its own: if it fails, that is rolled back."""
+        call.answer = call.do(self._writes)
 
     def _isolated(self, call: Call[Any]) -> None:
         self._connection.execute("savepoint one")

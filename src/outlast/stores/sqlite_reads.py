@@ -85,7 +85,9 @@ STEPS = """
 SIGNALS = """
     select number, name, key, taken, value from signal where n = (select n from job where id = ?) order by number"""
 REPORTS = "select report from report where n = (select n from job where id = ?) order by number"
-HEADS = "select id, seq, turn from whole where id in (select value from json_each(?))"
+HEADS = """
+    select id, max(job.seq, ifnull(live.seq, 0)), turn from job left join live using (n)
+     where id in (select value from json_each(?))"""
 LOG = "select log from job where id = ?"
 
 FETCH = "select key, value, version, expires_at from record where key = ? and (expires_at is null or expires_at > ?)"

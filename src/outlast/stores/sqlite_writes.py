@@ -56,10 +56,8 @@ SAVE_STEP = """
 SAVE_ERROR = """
     insert into result (n, last_error) values (?, ?)
     on conflict (n) do update set last_error = excluded.last_error"""
-NO_ERROR = "update result set last_error = null where n = ?"
-SAVE_RESULT = """
-    insert into result (n, result_json) values (?, ?)
-    on conflict (n) do update set result_json = excluded.result_json"""
+SAVE_RESULT = "replace into result (n, result_json) values (?, ?)"
+"""With a result there is no error any more."""
 
 READY = "select rank, tag, n from job where type = ? and tag is not null order by rank, tag, n"
 READY_OF_IDS = """
@@ -82,7 +80,7 @@ HEAD = """
 OWN = "select max(tag) from job where tag is not null and rank = ? and owner is ?"
 
 HELD = """
-    select n, id, lease, seq, turn from whole
+    select n, id, lease, max(job.seq, ifnull(live.seq, 0)), turn from job left join live using (n)
      where id in (select value from json_each(?)) and lease is not null"""
 RENEW = "update job set lease_until = ? where n in (select value from json_each(?))"
 
@@ -208,12 +206,10 @@ class Writes:
         self._do(UPDATE_JOB, stored.moved(rows.log_text(events)))
         if shown:
             self._do(SAVE_LIVE, stored.shown())
-        if set.get("last_error") is not None:
-            self._do(SAVE_ERROR, (stored.n, rows.error_text(set["last_error"])))
-        elif "last_error" in set:
-            self._do(NO_ERROR, (stored.n,))
         if "result_json" in set:
             self._do(SAVE_RESULT, (stored.n, set["result_json"]))
+        elif "last_error" in set:
+            self._do(SAVE_ERROR, (stored.n, rows.error_text(set["last_error"])))
 
     def _write_steps(self, n: int, steps: Sequence[Step]) -> None:
         for step in steps:

@@ -16,7 +16,7 @@ from bench.machine import machine
 from bench.plan import SYSTEMS, Measurement, plan
 from bench.programs import ROOT, BenchFailed, Programs
 from bench.slow_disk import NoSlowDisk, compiled
-from bench.table import head, table
+from bench.table import head, notes, table
 
 HISTORY = ROOT / "bench" / "history" / "sqlite.json"
 
@@ -87,7 +87,8 @@ class Bench:
         facts = {system: programs.facts(system) for system in self._asked.systems}
         for measurement in self._measurements:
             self._measure(measurement, programs)
-        print("\n".join(["", *head(self._command, about, facts), "", table(self._measurements, self._samples)]))
+        shown = table(self._measurements, self._samples)
+        print("\n".join(["", *head(self._command, about, facts), "", shown, "", *notes(self._measurements)]))
         self._write_down(about, facts)
         return self._check(programs) if self._asked.check else 0
 

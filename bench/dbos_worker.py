@@ -178,7 +178,7 @@ def launched(folder: str) -> Iterator[DBOS]:
             "name": "bench",
             "system_database_url": url(folder),
             "application_version": "1",
-            "log_level": "WARNING",
+            "log_level": "ERROR",
         }
     )
     DBOS.launch()

@@ -58,3 +58,8 @@ def head(command: str, machine: Mapping[str, str], facts: Mapping[str, Mapping[s
         versions = its["versions"]
         words = ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else ""
         yield f"{system}: {words}; {its['durability']}"
+
+
+def notes(measurements: Sequence[Measurement]) -> Iterable[str]:
+    """What was counted and timed, by measurement."""
+    return (f"{measurement.name}: {measurement.said}" for measurement in measurements)

@@ -9,7 +9,7 @@ import platform
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
@@ -35,8 +35,8 @@ DEFAULT_POLLING = {"initial_delay": 0.1, "backoff": 1.15, "max_delay": 10.0}
 class Bench:
     """A Huey on a file of this folder, with its handlers."""
 
-    def __init__(self, folder: str, jobs: int = 0) -> None:
-        self.huey: Any = SqliteHuey(filename=f"{folder}/huey.db", fsync=True)
+    def __init__(self, folder: str, jobs: int = 0, *, fsync: bool = True) -> None:
+        self.huey: Any = SqliteHuey(filename=f"{folder}/huey.db", fsync=fsync)
         self.done = threading.Event()
         self.started: dict[int, float] = {}
         tally = self.tally = Tally(jobs, self.done.set)
@@ -69,9 +69,8 @@ class Bench:
 
 def drain(folder: str, jobs: int, threads: int) -> Numbers:
     """Jobs that wait already: from before the consumer starts until the last handler was called."""
+    fill(folder, lambda bench: [bench.noop() for _ in range(jobs)])
     bench = Bench(folder, jobs)
-    for _ in range(jobs):
-        bench.noop()
     began = time.perf_counter()
     with bench.working(threads):
         bench.done.wait()
@@ -111,9 +110,8 @@ def submit(folder: str, jobs: int, between: Sequence[float]) -> Numbers:
 
 def sleepers(folder: str, jobs: int) -> Numbers:
     """As `drain`, of jobs that sleep for a second, with a thread for each."""
+    fill(folder, lambda bench: [bench.sleeper(1.0) for _ in range(jobs)])
     bench = Bench(folder, jobs)
-    for _ in range(jobs):
-        bench.sleeper(1.0)
     began = time.perf_counter()
     with bench.working(jobs):
         bench.done.wait()
@@ -143,6 +141,13 @@ def facts(folder: str) -> Numbers:
 
 
 PRAGMAS = ("journal_mode", "synchronous")
+
+
+def fill(folder: str, submit: Callable[[Bench], object]) -> None:
+    """What comes before the clock starts, without a sync for each job; closing the file syncs it."""
+    bench = Bench(folder, fsync=False)
+    submit(bench)
+    bench.huey.storage.close()
 
 
 def submit_spaced(bench: Bench, jobs: int, between: Sequence[float]) -> list[float]:

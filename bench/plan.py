@@ -50,9 +50,9 @@ def plan(*, small: bool) -> list[Measurement]:
     """All measurements, or those and so much of each that two minutes are enough."""
     scale = 4 if small else 1
     measured = [
-        drain(10_000, 1_000, Goal(4, ("huey", "rate")), huey=10_000 // scale),
-        submits(200, 10_000, 1_000, Goal(3, ("huey", "rate")), huey=10_000 // scale),
-        submits(1, 2_000 // scale, 500, Goal(0.6, ("huey", "rate"))),
+        drain(10_000, 500, Goal(4, ("huey", "rate")), huey=10_000 // scale),
+        submits(200, 10_000, 500, Goal(3, ("huey", "rate")), huey=2_500),
+        submits(1, 2_000 // scale, 200, Goal(0.6, ("huey", "rate"))),
         pickup("same", 40 // scale, Goal(1 / 20, ("huey", "ms"))),
         pickup("other", 40 // scale, Goal(1 / 4, ("huey", "ms"))),
     ]

@@ -15,7 +15,7 @@ from bench.measured import Numbers, milliseconds
 from bench.plan import Run
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 1200
+PATIENCE = 3600
 """Seconds for one program."""
 
 

@@ -1,7 +1,6 @@
 """Many schedules on all cores, what they went through, and a replay of one of them."""
 
 import argparse
-import gc
 import os
 import time
 from collections import Counter
@@ -60,7 +59,7 @@ def run(fraction: float) -> Report:
     counters: Counter[str] = Counter()
     broken: list[Verdict] = []
     busy, began = 0.0, time.monotonic()
-    with ProcessPoolExecutor(processes, initializer=_collect_seldom) as pool:
+    with ProcessPoolExecutor(processes) as pool:
         for met, failed, took in pool.map(_timed, chunks):
             counters.update(met)
             broken += failed
@@ -76,12 +75,6 @@ def run(fraction: float) -> Report:
         counters={name: counters[name] for name in MUST_BE_MET},
         failures=[told(verdict) for verdict in broken[:MOST_SHOWN]] + _more(broken[MOST_SHOWN:]),
     )
-
-
-def _collect_seldom() -> None:
-    # A schedule leaves cycles behind; to look for them after every few hundred objects takes a tenth of the time.
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
 
 
 def _timed(seeds: Sequence[int]) -> tuple[Counter[str], list[Verdict], float]:

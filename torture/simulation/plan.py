@@ -18,8 +18,9 @@ CALL_FAULTS = ("lose-request", "lose-reply", "late", "duplicate", "slow", "busy"
 NODE_FAULTS = ("kill", "pause", "clock")
 """What may happen to a process whenever it goes on; the intensity is the chance of one such moment."""
 
-WORLD_FAULTS = ("restart", "deploy", "store-clock", "lag")
-"""What happens once or twice in a schedule, at any time; of `lag`, what some processes suffer from. No intensity."""
+WORLD_FAULTS = ("restart", "deploy", "store-clock", "lag", "starve")
+"""What happens once or twice in a schedule, at any time; some processes are slow (`lag`), and in some the renewals come
+about when the lease ends (`starve`). No intensity."""
 
 SHARE_ON = 0.3
 """Of the fault classes, in one schedule."""
@@ -121,7 +122,7 @@ OTHERS = ("canceller", "old-canceller", "signaller", "reader", "operator", "stra
 def draw(chance: Random, seed: int, twist: int = 0, without: frozenset[str] = frozenset()) -> Plan:
     """The plan of a seed. `chance` is seeded by it here, and goes on from there."""
     chance.seed(seed)
-    jobs = tuple([_job(chance, number) for number in range(_one(chance.random, (1, 1, 1, 1, 1, 1, 1, 2, 2, 3)))])
+    jobs = tuple([_job(chance, number) for number in range(_one(chance.random, (1, 1, 1, 1, 1, 1, 1, 1, 2, 3)))])
     workers = tuple([(f"worker-{n}", _one(chance.random, (1, 1, 2))) for n in range(_one(chance.random, (1, 2, 2, 3)))])
     sweepers = tuple([f"sweeper-{n}" for n in range(_one(chance.random, (1, 1, 2)))])
     others = tuple([name for name in OTHERS if chance.random() < 0.2])
@@ -143,7 +144,14 @@ def draw(chance: Random, seed: int, twist: int = 0, without: frozenset[str] = fr
     )
 
 
-_MOST = {**dict.fromkeys(CALL_FAULTS, 0.3), **dict.fromkeys(NODE_FAULTS, 0.06), **dict.fromkeys(WORLD_FAULTS, 1.0)}
+_MOST = {
+    **dict.fromkeys(CALL_FAULTS, 0.3),
+    "kill": 0.06,
+    "pause": 0.2,
+    "clock": 0.06,
+    **dict.fromkeys(WORLD_FAULTS, 1.0),
+}
+"""The highest chance of each."""
 
 
 def _intensity(chance: Random) -> float:

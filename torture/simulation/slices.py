@@ -118,7 +118,7 @@ class Slice:
             step = Step(key=key, name=name, index=number, status="waiting", due=due, attempt=self.job.attempt)
             await self._append(step)
             self._known[key] = step
-        while signal is not None and signal in self.job.inbox:
+        while signal is not None and signal in self.job.inbox and not self._held.lost:
             left = next((one for one in await self._link.signals(self.job.id) if self._is(one, signal)), None)
             if left is None or await self._take(step, left):
                 return None
@@ -151,7 +151,8 @@ class Slice:
             if not self._world.plan.stubborn:
                 raise
             self._world.counters["steps sent again"] += 1
-            await self._append(_completed(key, number, self._value(), self.job.attempt), says=says)
+            again = value if key.startswith("/wait_for") else self._value()
+            await self._append(_completed(key, number, again, self.job.attempt), says=says)
         self._fresh += 1
 
     async def _append(self, step: Step, *, consumed: tuple[Signal, ...] = (), says: str = "") -> bool:

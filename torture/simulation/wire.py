@@ -22,6 +22,7 @@ class Node:
     __slots__ = (
         "alive",
         "held",
+        "hindered",
         "lag",
         "leaving",
         "link",
@@ -32,6 +33,7 @@ class Node:
         "renewing",
         "role",
         "running",
+        "starved",
         "world",
     )
 
@@ -41,7 +43,9 @@ class Node:
         self.role = role
         self.mortal = mortal
         self.alive = True
+        self.hindered = False
         self.leaving = False
+        self.starved = False
         self.renewing = False
         self.offset = 0.0
         self.lag = LATENCY

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 TYPES = ("timed", "free")
 
 
+BACKSTOP = 20.0, 60.0
+"""Seconds after which an idle worker looks even if it heard nothing."""
+
 NO_HOOKS = Hooks({}, lambda job: job, Observe())
 
 
@@ -44,6 +47,7 @@ def hire(world: "World", role: str, name: str) -> None:
 
 async def worker(world: "World", node: Node, slots: int) -> None:
     chance = world.chance
+    await doze(chance.uniform(*BACKSTOP))
     while not (node.leaving or world.settled):
         free = slots - node.running
         if free > 0:
@@ -58,9 +62,9 @@ async def worker(world: "World", node: Node, slots: int) -> None:
                 node.running += 1
                 if not node.renewing:
                     node.renewing = True
-                    world.start(renewer(world, node), node, after=LEASE / 3)
+                    world.start(renewer(world, node), node, after=_pause(world, node))
                 world.start(Slice(world, node, job, held).run(), node)
-        await doze(chance.uniform(20.0, 60.0))
+        await doze(chance.uniform(*BACKSTOP))
     while node.running:
         await sleep(1.0)
     if node.leaving:
@@ -68,13 +72,12 @@ async def worker(world: "World", node: Node, slots: int) -> None:
 
 
 async def renewer(world: "World", node: Node) -> None:
-    pause = LEASE / 3
     while node.held:
         held = list(node.held.values())
         asked = world.time
         try:
             heads = await node.link.renew([Lease(one.job_id, one.lease) for one in held])
-            pause = LEASE / 3
+            pause = _pause(world, node)
             for one, head in zip(held, heads, strict=True):
                 _hear(one, head, asked + LEASE)
         except StoreUnavailable:
@@ -83,6 +86,10 @@ async def renewer(world: "World", node: Node) -> None:
             one.lost = one.lost or one.good_until <= world.time + LEASE * MARGIN
         await sleep(pause)
     node.renewing = False
+
+
+def _pause(world: "World", node: Node) -> float:
+    return LEASE * world.chance.uniform(0.7, 1.2) if node.starved else LEASE / 3
 
 
 def _hear(one: Held, head: Head | None, good_until: float) -> None:

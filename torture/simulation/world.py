@@ -138,6 +138,9 @@ class World:
         if "lag" in faults and chance() < 0.5:
             node.lag = LAG
             self.counters["fault: lag"] += 1
+        if "starve" in faults and chance() < 0.5:
+            node.starved = True
+            self.counters["fault: starve"] += 1
         if "clock" in faults and chance() < 0.5:
             node.offset = MOST_OFF * (2.0 * chance() - 1.0)
             self.counters["fault: clock"] += 1
@@ -155,20 +158,22 @@ class World:
 
     def run(self) -> None:
         """Until nothing happens any more. Raises Violation."""
-        limit = self._limit()
-        heap = self._heap
+        heap, clock = self._heap, self.clock
+        self.at(self._limit(), self._overdue)
         for _ in range(MOST_EVENTS):
             if not heap:
                 break
             time, _, act, what = heappop(heap)
-            self.clock.time += time - self.time
+            clock.time += time - self.time
             self.time = time
-            if time > limit and not self.settled:
-                raise Violation("I9", f"not all has ended {time - self.calm_at:.0f} s after the last fault")
             act(what)
         else:
             raise Violation("I9", f"{MOST_EVENTS} events, and still no end")
         self.checker.close(self.accepted)
+
+    def _overdue(self, _: object) -> None:
+        if not self.settled:
+            raise Violation("I9", f"not all has ended {self.time - self.calm_at:.0f} s after the last fault")
 
     def close(self) -> None:
         """Let go of whoever still waits, after a schedule that ended early."""
@@ -209,16 +214,10 @@ class World:
     def _resume(self, what: tuple[Actor, Any, Exception | None]) -> None:
         actor, value, error = what
         node = actor.node
-        if actor.done:
-            return
-        if not node.alive:
-            actor.end()
-            return
-        if node.paused_until > self.time:
-            self.at(node.paused_until + self.chance.random(), self._resume, what)
+        if actor.done or (node.hindered and self._hindered(node, what)):
             return
         if self._node_faults and node.mortal and self.time < self.calm_at and self._struck(node):
-            self.at(self.time, self._resume, what)
+            self._resume(what)
             return
         try:
             asked = actor.coro.send(value) if error is None else actor.coro.throw(error)
@@ -235,6 +234,16 @@ class World:
             self.at(self.time + asked.seconds, self._wake, (actor, actor.dozes))
         else:
             self._send(actor, asked)
+
+    def _hindered(self, node: Node, what: tuple[Actor, Any, Exception | None]) -> bool:
+        """True if the process is dead, or does not move yet."""
+        if not node.alive:
+            what[0].end()
+        elif node.paused_until > self.time:
+            self.at(node.paused_until + self.chance.random(), self._resume, what)
+        else:
+            node.hindered = False
+        return node.hindered
 
     def _wake(self, what: tuple[Actor, int]) -> None:
         actor, doze = what
@@ -364,7 +373,8 @@ class World:
                 elif name == "kill":
                     self.kill(node)
                 else:
-                    node.paused_until = self.time + LEASE * self.chance.choice((0.2, 1.1, 1.1, 2.0))
+                    node.hindered = True
+                    node.paused_until = self.time + LEASE * self.chance.uniform(0.2, 2.0)
                 self.counters[f"fault: {name}"] += 1
                 self.say(f"{node.name}: {name}")
                 return name != "clock"
@@ -372,14 +382,14 @@ class World:
 
     def kill(self, node: Node) -> None:
         """The process is gone; the system may say so, and another takes its place after a while."""
-        node.alive = False
+        node.alive, node.hindered = False, True
         if self.chance.random() < 0.5:
             self.gone.add(node.name)
         self.at(self.time + self.chance.uniform(0.1, 15.0), self._succeed, node)
 
     def retire(self, node: Node) -> None:
         """The process has left; another takes its place."""
-        node.alive = False
+        node.alive, node.hindered = False, True
         self.at(self.time + self.chance.uniform(0.1, 5.0), self._succeed, node)
 
     def _succeed(self, node: Node) -> None:
@@ -419,7 +429,7 @@ class World:
 
     def _calm(self, _: object) -> None:
         for node in self.nodes:
-            node.offset, node.lag = 0.0, LATENCY
+            node.offset, node.lag, node.starved = 0.0, LATENCY, False
 
 
 ON_CALL: Mapping[str, Callable[[World, Actor, Call], None]] = {

@@ -44,6 +44,7 @@ HOUSE = (
     "replay",
     "context",
     "capture",
+    "blocking",
     "handler",
     "follow",
     "attempt",

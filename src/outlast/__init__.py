@@ -10,9 +10,11 @@ async def greet(ctx: Context, name: str) -> str:
 """
 
 from outlast.app import Outlast
+from outlast.blocking import SyncContext
 from outlast.context import Context
 from outlast.errors import (
     ConfigurationError,
+    ContextClosed,
     Fail,
     IdempotencyKeyReused,
     InvalidRequest,
@@ -32,6 +34,7 @@ from outlast.stores import open_store
 __all__ = [
     "ConfigurationError",
     "Context",
+    "ContextClosed",
     "Event",
     "Fail",
     "IdempotencyKeyReused",
@@ -48,6 +51,7 @@ __all__ = [
     "Step",
     "StoreError",
     "StoreUnavailable",
+    "SyncContext",
     "WaitTimeout",
     "open_store",
 ]

@@ -14,7 +14,7 @@ from outlast.capture import capturing
 from outlast.context import Context
 from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
 from outlast.follow import Hub
-from outlast.handler import Duration, Function, Handler, Options, settings_of
+from outlast.handler import BlockingFunction, Duration, Function, Handler, Options, Register, settings_of
 from outlast.hooks import Hook, Hooks, Moment, checked
 from outlast.job import Job, Priority
 from outlast.observe import Observe
@@ -85,6 +85,9 @@ class Outlast(Verbs):
     def handler(self, fn: Function[P, T], /) -> Handler[P, T]: ...
 
     @overload
+    def handler(self, fn: BlockingFunction[P, T], /) -> Handler[P, T]: ...
+
+    @overload
     def handler(
         self,
         /,
@@ -98,10 +101,12 @@ class Outlast(Verbs):
         keep: Duration = "7d",
         steps: Sequence[str] = (),
         max_payload: int | str | None = None,
-    ) -> Callable[[Function[P, T]], Handler[P, T]]: ...
+    ) -> Register: ...
 
     def handler(self, fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
-        """Register an `async def` function as the handler of a type of jobs; bare, or with settings.
+        """Register a function as the handler of a type of jobs; bare, or with settings.
+
+        An `async def` gets a Context; a `def` runs in a thread of its own and gets a SyncContext.
 
         Parameters
         ----------
@@ -122,7 +127,7 @@ class Outlast(Verbs):
         return lambda function: self._register(function, settings)
 
     def _register(self, fn: Callable[..., Any], settings: dict[str, Any]) -> Handler[Any, Any]:
-        handler = Handler(fn, settings_of(fn, settings, self.limits), self._submit_payload)
+        handler: Handler[Any, Any] = Handler(fn, settings_of(fn, settings, self.limits), self._submit_payload)
         if handler.name in self.handlers:
             raise ConfigurationError(f"handler {handler.name!r} is registered twice; give one of them another name")
         self.handlers[handler.name] = handler

@@ -12,9 +12,11 @@ from random import random
 from typing import Any
 
 from outlast.alarms import Alarms
+from outlast.calls import Threads
 from outlast.codec import Codec
 from outlast.context import Context
 from outlast.errors import (
+    ContextClosed,
     Fail,
     HandlerError,
     InvalidRequest,
@@ -42,7 +44,7 @@ LOOK_AGAIN = 1.0
 """Seconds until a look at the job is tried again where the store did not answer."""
 
 UNWIND = 10.0
-"""Seconds a cancelled handler has to unwind."""
+"""Seconds a cancelled handler, or a thread whose slice is over, has to unwind."""
 
 
 @dataclass(slots=True)
@@ -79,6 +81,8 @@ class Attempt:
     ) -> None:
         self.job = job
         self.guard: asyncio.Task[None] | None = None
+        self.threads: Threads | None = None
+        """Those that still ran when the slice was over; the guard waits for them, a while."""
         self._handler = handler
         self._runtime = runtime
         self._store = runtime.store
@@ -167,14 +171,14 @@ class Attempt:
     async def _handle(self, context: Context, arguments: Mapping[str, Any]) -> Outcome:
         context.begin()
         try:
-            result = await self._handler.fn(context, **arguments)
+            result = await self._handler.call(context, **arguments)
             context.replayed()
             return Returned(_within(self._handler.result, result, self._runtime.limits.result))
         except asyncio.CancelledError:
             return self._failed("handler_error", "the handler cancelled itself")
         except SystemExit as error:
             context.raised = RuntimeError(f"the handler called sys.exit({error.code!r})")
-        except (Exception, BaseExceptionGroup) as error:
+        except (Exception, BaseExceptionGroup, ContextClosed) as error:
             context.raised = error
         return self._raised(context.raised)
 
@@ -195,6 +199,8 @@ class Attempt:
         finally:
             self._close()
         await self._unwind(task)
+        if self.threads:
+            await self._outlive(self.threads)
 
     async def _watch(self, task: "asyncio.Task[None]", stirred: asyncio.Event) -> Outcome:
         ask_at: float | None = None
@@ -246,6 +252,13 @@ class Attempt:
         task.cancel()
         done, _ = await asyncio.wait({task}, timeout=UNWIND)
         if not done:
+            self._observe("handler.hung", grace=UNWIND)
+
+    async def _outlive(self, threads: Threads) -> None:
+        # No thread can be stopped; where the worker goes, those that hold it up until the last are let go.
+        stays = UNWIND if self._leave_by is None else min(UNWIND, max(self._leave_by - self._store.now(), 0.0))
+        await asyncio.wait(set(threads), timeout=stays)
+        if threads and self._leave_by is None:
             self._observe("handler.hung", grace=UNWIND)
 
     # -- what became of it ------------------------------------------------------------------------------------------
@@ -314,6 +327,9 @@ class Attempt:
         self._runtime.hub.release(self.job.id, self.turned)
         if self._span is not None:
             self._span.end()
+        if self._context is not None and self._context.threads:
+            self.threads = self._context.threads
+            self.guard = self.guard or asyncio.create_task(self._outlive(self.threads), name=f"guard {self.job.id}")
         # What refers to each other in a circle would stay until the garbage collector comes.
         self._context = self._task = None
         self._over(self)

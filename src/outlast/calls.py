@@ -9,22 +9,37 @@ from typing import Any
 
 from outlast.errors import Fail
 
+Threads = dict[asyncio.Future[None], str]
+"""The threads that still run, also those that nobody waits for any more: what tells the end of each, and its name."""
 
-async def called(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+
+async def called(fn: Callable[..., Any], args: Any, kwargs: Any, threads: Threads | None = None) -> Any:
     """What the function returns. A `def` function sees the caller's context variables."""
-    if inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__):
+    if is_async(fn):
         return await fn(*args, **kwargs)
-    value = await in_thread(fn, args, kwargs)
+    value = await in_thread(fn, args, kwargs, threads)
     return await value if inspect.isawaitable(value) else value
 
 
-async def in_thread(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
-    """Run the function in a thread of its own, so that none waits for another's, and no exit waits for it."""
+def is_async(fn: Callable[..., Any]) -> bool:
+    """True for `async def`, also as the `__call__` of an object."""
+    return inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(type(fn).__call__)
+
+
+async def in_thread(fn: Callable[..., Any], args: Any, kwargs: Any, threads: Threads | None = None) -> Any:
+    """Run the function in a thread of its own, so that none waits for another's, and no exit waits for it.
+
+    Whoever stops waiting does not stop the thread; it stays among `threads` until its end.
+    """
+    running: Threads = {} if threads is None else threads
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Any] = loop.create_future()
+    ended: asyncio.Future[None] = loop.create_future()
     context = copy_context()
 
     def settle(value: Any, error: BaseException | None) -> None:
+        del running[ended]
+        ended.set_result(None)
         if not future.done():
             future.set_result(value) if error is None else future.set_exception(error)
 
@@ -41,7 +56,8 @@ async def in_thread(fn: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, value, failure)
 
-    threading.Thread(target=run, name=f"outlast {getattr(fn, '__name__', 'step')}", daemon=True).start()
+    running[ended] = getattr(fn, "__name__", "step")
+    threading.Thread(target=run, name=f"outlast {running[ended]}", daemon=True).start()
     return await future
 
 

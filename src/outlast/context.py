@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from outlast import codec
-from outlast.calls import called, not_callable
+from outlast.calls import Threads, called, not_callable
 from outlast.errors import ContextClosed, HandlerError, LimitExceeded, SignalTimeout
 from outlast.job import Job, Step, Waiting
 from outlast.notation import clean
@@ -47,7 +47,10 @@ _frame: ContextVar[Frame | None] = ContextVar("outlast_step", default=None)
 
 
 class Context:
-    """The handler's first argument; also `Context.current()` within the handler, its steps and their threads."""
+    """The handler's first argument; also `Context.current()` within the handler, its steps and their threads.
+
+    A `def` handler gets the same with verbs that block: `SyncContext`.
+    """
 
     def __init__(
         self,
@@ -62,6 +65,7 @@ class Context:
     ) -> None:
         self.state = state
         self.lines: Lines | None = None
+        self.threads: Threads = {}
         self._recorder = recorder
         self._store = store
         self._limits = limits
@@ -79,11 +83,18 @@ class Context:
         self._no_more_steps = False
         self.raised: BaseException | None = None
         """What the handler raised, once it has."""
+        self._blocking: Context | None = None
 
     @staticmethod
     def current() -> "Context | None":
-        """The Context of the handler or step this code runs in; None outside of any."""
-        return _current.get()
+        """The Context of the handler or step this code runs in; None outside of any.
+
+        In the threads of a `def` handler it is the one that blocks, in its `async def` steps the one to await.
+        """
+        context = _current.get()
+        if context is None or context._blocking is None or threading.get_ident() == context._thread:
+            return context
+        return context._blocking
 
     @property
     def job(self) -> Job[Any]:
@@ -149,7 +160,7 @@ class Context:
         with self._busy():
             inside = _frame.set(frame)
             try:
-                calling = called(fn, args, kwargs)
+                calling = called(fn, args, kwargs, self.threads)
                 value = await (self._tracing.step(self.job, frame.name, calling) if self._tracing else calling)
                 text = self._measured(result.encode(value), frame.name)
             except SystemExit as error:

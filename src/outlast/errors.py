@@ -1,4 +1,4 @@
-"""Every error Outlast raises, in one tree.
+"""Every error Outlast raises, in one tree; and beside it what ends a slice.
 
     OutlastError
     ├── ConfigurationError     a setting, a URL or a registration is wrong
@@ -17,8 +17,9 @@
         ├── SignalTimeout      ctx.wait_for gave up waiting
         ├── NotJson            a value that JSON cannot hold
         │   └── Misfit             a value that is not what its annotation says
-        ├── LimitExceeded      a cap of the job is reached
-        └── ContextClosed      the slice is over; this call changes nothing
+        └── LimitExceeded      a cap of the job is reached
+
+    ContextClosed              the slice is over; no Exception, so that `except Exception` lets it pass
 
 `code` is the word a program reads, on the wire and in logs; the message is for people.
 """
@@ -208,8 +209,12 @@ class LimitExceeded(HandlerError):
         self.code = code
 
 
-class ContextClosed(HandlerError):
-    """The slice is over (ended, parked or taken over), so this call of the Context changes nothing."""
+class ContextClosed(BaseException):
+    """The slice is over (ended, parked or taken over), so this call of the Context changes nothing.
+
+    To a `def` handler it is what `asyncio.CancelledError` is to an `async def` one, and like it no Exception: code that
+    shrugs off errors and tries again must not hold up a thread whose job goes on elsewhere.
+    """
 
 
 def _end_code(code: str) -> str:

@@ -5,9 +5,23 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, cast
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    cast,
+    overload,
+)
 
 from outlast import codec
+from outlast.blocking import SyncContext, blocking
+from outlast.calls import is_async
 from outlast.context import Context
 from outlast.errors import ConfigurationError, InvalidRequest, NotJson
 from outlast.job import RANK, Job, Priority
@@ -21,6 +35,7 @@ T = TypeVar("T")
 
 Duration = str | float | timedelta
 Function = Callable[Concatenate[Context, P], Awaitable[T]]
+BlockingFunction = Callable[Concatenate[SyncContext, P], T]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +90,16 @@ class Submit(Protocol):
     def __call__(self, handler: "Handler[Any, Any]", payload_json: str, options: Options, /) -> Awaitable[Job[Any]]: ...
 
 
+class Register(Protocol):
+    """`@app.handler(...)` with settings: makes a handler of the function below it."""
+
+    @overload
+    def __call__(self, fn: Function[P, T], /) -> "Handler[P, T]": ...
+
+    @overload
+    def __call__(self, fn: BlockingFunction[P, T], /) -> "Handler[P, T]": ...
+
+
 class Bound(Generic[P, T]):
     """A handler with options for the submits that follow."""
 
@@ -90,8 +115,9 @@ class Bound(Generic[P, T]):
 class Handler(Generic[P, T]):
     """A registered handler: call `submit` with exactly the function's own parameters (the Context apart)."""
 
-    def __init__(self, fn: Function[P, T], settings: Settings, submit: Submit) -> None:
+    def __init__(self, fn: Callable[..., Any], settings: Settings, submit: Submit) -> None:
         self.fn = fn
+        self.call: Callable[..., Awaitable[Any]] = fn if is_async(fn) else blocking(fn)
         self.settings = settings
         self.name = settings.name
         self._submit_to = submit
@@ -157,18 +183,24 @@ class Handler(Generic[P, T]):
 
 
 def _payload_signature(fn: Callable[..., Any], name: str) -> inspect.Signature:
-    if not inspect.iscoroutinefunction(fn):
-        raise ConfigurationError(
-            f"handler {name!r} is not an `async def` function; blocking work belongs in a `def` step"
-        )
+    _require_plain(fn, name)
     parameters = list(inspect.signature(fn).parameters.values())
     first = codec.hints(fn, f"handler {name!r}").get(parameters[0].name, Context) if parameters else None
-    if first is not Context:
+    if first is SyncContext and is_async(fn):
+        raise ConfigurationError(f"handler {name!r} is an `async def`, which must not block; make it `ctx: Context`")
+    if first not in (Context, SyncContext):
         raise ConfigurationError(f"handler {name!r} takes no Context; make `ctx: Context` its first parameter")
     for parameter in parameters[1:]:
         if parameter.kind not in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
             raise ConfigurationError(f"handler {name!r}: a payload has named fields, and {parameter} is none")
     return inspect.Signature(parameters[1:])
+
+
+def _require_plain(fn: Callable[..., Any], name: str) -> None:
+    if inspect.isgeneratorfunction(fn) or inspect.isasyncgenfunction(fn):
+        raise ConfigurationError(f"handler {name!r} yields; return the result, and `ctx.write` what comes on the way")
+    if is_async(inspect.unwrap(fn)) and not is_async(fn):
+        raise ConfigurationError(f"handler {name!r} is an `async def` that a decorator hides; make its wrapper one too")
 
 
 def _payload_model(fn: Callable[..., Any], signature: inspect.Signature, name: str) -> "type[BaseModel]":

@@ -27,7 +27,7 @@ WORDS: Mapping[str, tuple[int, str]] = {
     "worker.failed": (logging.ERROR, "worker %(worker)s met an error and goes on"),
     "worker.blocked": (
         logging.WARNING,
-        "worker %(worker)s stands still for %(seconds)s s now: a handler blocks its event loop; a `def` step would not",
+        "worker %(worker)s stands still for %(seconds)s s now: a handler blocks its event loop; a `def` would not",
     ),
     "worker.died": (logging.WARNING, "worker %(worker)s is gone; its jobs go on elsewhere"),
     "sweep.failed": (logging.ERROR, "the sweep failed; it tries again"),

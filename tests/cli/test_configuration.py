@@ -89,14 +89,16 @@ BROKEN = {
         "@app.handler(name='a')\nasync def two(ctx: Context) -> None: ...\n",
         ["registered twice", "twice.py", "line 5"],
     ),
-    "blocking": (
-        "from outlast import Context, Outlast\napp = Outlast()\n@app.handler\ndef plain(ctx: Context) -> None: ...\n",
-        ["'plain' is not an `async def` function"],
+    "hidden": (
+        "from functools import wraps\nfrom outlast import Context, Outlast\napp = Outlast()\n"
+        "def timed(fn):\n    return wraps(fn)(lambda *args, **kwargs: fn(*args, **kwargs))\n"
+        "@app.handler\n@timed\nasync def plain(ctx: Context) -> None: ...\n",
+        ["'plain' is an `async def` that a decorator hides"],
     ),
     "streaming": (
         "from outlast import Context, Outlast\napp = Outlast()\n"
         "@app.handler\nasync def stream(ctx: Context):\n    yield 1\n",
-        ["'stream' is not an `async def` function"],
+        ["'stream' yields; return the result"],
     ),
 }
 

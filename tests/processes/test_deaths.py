@@ -40,6 +40,21 @@ async def test_five_parallel_steps_survive_a_kill(crew: Crew) -> None:
     assert calls == [(0, 1), (1, 1), (2, 1), (3, 1), (3, 2), (4, 1), (4, 2)]
 
 
+async def test_a_blocking_handler_goes_on_behind_its_last_step_after_a_kill(crew: Crew) -> None:
+    async with asking(crew) as app:
+        worker = crew.start()
+        job = await app.submit("blocking_steps")
+        await until(lambda: noted(crew, job.id, 3), "its third step runs")
+        crew.kill(worker)
+        crew.go()
+        crew.start()
+        ended = await app.wait(job, 60)
+        written = text(await whole_log(app, job.id))
+    assert (ended.result, ended.attempt, written) == ([0, 1, 4], 2, "0.1.2.")
+    calls = [(int(number), int(attempt)) for number, attempt, _ in crew.calls()[job.id]]
+    assert calls == [(0, 1), (1, 1), (2, 1), (2, 2)]
+
+
 async def test_the_jobs_of_a_dead_worker_go_on_within_three_seconds(crew: Crew) -> None:
     async with asking(crew) as app:
         first, second = crew.start(), crew.start()
@@ -120,8 +135,8 @@ async def ended(app: Outlast, id: str) -> bool:
     return (await app.get(id)).ended
 
 
-async def noted(crew: Crew, id: str) -> bool:
-    return id in crew.calls()
+async def noted(crew: Crew, id: str, times: int = 1) -> bool:
+    return len(crew.calls()[id]) >= times
 
 
 async def said(crew: Crew, words: str) -> bool:

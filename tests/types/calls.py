@@ -5,7 +5,7 @@ from typing import Any, assert_type
 
 from pydantic import BaseModel
 
-from outlast import Context, Job, Outlast
+from outlast import Context, Job, Outlast, SyncContext
 from outlast.testing import Jobs
 
 
@@ -30,6 +30,23 @@ async def media_plan(ctx: Context, objective: str, keywords: list[str], budget: 
 @app.handler
 async def bare(ctx: Context) -> int:
     return 1
+
+
+@app.handler(retries=1)
+def blocking_plan(ctx: SyncContext, objective: str, budget: float = 0.0) -> MediaPlan:
+    title = ctx.step("Finding a title", find_title, [objective])
+    assert_type(title, str)
+    length = ctx.step("Measuring", measure, title)
+    assert_type(length, int)
+    ctx.step("Measuring", measure, 7)  # wrong
+    ctx.sleep("1h")
+    ctx.wait_for(7)  # wrong
+    return MediaPlan(title=title)
+
+
+@app.handler
+def blocking_bare(ctx: Context, number: int) -> int:
+    return number
 
 
 async def find_title(keywords: list[str]) -> str:
@@ -60,6 +77,8 @@ async def right() -> None:
     assert_type(ended, Job[MediaPlan])
     assert_type(ended.result, MediaPlan)
     assert_type(await bare.submit(), Job[int])
+    assert_type(await blocking_plan.submit("sell", budget=2), Job[MediaPlan])
+    assert_type(await blocking_bare.options(delay=1).submit(number=7), Job[int])
     await app.submit("media_plan", {"objective": "sell", "keywords": []}, owner="ann")
 
 
@@ -89,5 +108,8 @@ async def wrong() -> None:
     media_plan.options(colour="red")  # wrong
     await media_plan.options(owner="ann").submit(keywords=[])  # wrong
     await bare.submit(1)  # wrong
+    await blocking_plan.submit(7)  # wrong
+    await blocking_plan.submit()  # wrong
+    await blocking_bare.options(owner="ann").submit("seven")  # wrong
     text: str = (await app.wait(await bare.submit())).result  # wrong
     print(text)

@@ -2,9 +2,10 @@
 
 import asyncio
 import os
+import time
 from random import uniform
 
-from outlast import Context, Outlast
+from outlast import Context, Outlast, SyncContext
 
 app = Outlast(lease=float(os.environ.get("CREW_LEASE", "30")), grace=2.0)
 
@@ -42,6 +43,20 @@ async def side_by_side(ctx: Context) -> list[int]:
         return number * number
 
     return list(await asyncio.gather(*(ctx.step(f"step {n}", held, n) for n in range(5))))
+
+
+@app.handler(retries=50, backoff=0)
+def blocking_steps(ctx: SyncContext) -> list[int]:
+    """Three steps in threads, of which the last ends only once a file is there."""
+
+    def held(number: int) -> int:
+        note(ctx.job.id, number, ctx.attempt, os.getpid())
+        ctx.write(f"{number}.")
+        while number == 2 and not os.path.exists(os.environ["CREW_CALLS"] + ".go"):
+            time.sleep(0.01)
+        return number * number
+
+    return [ctx.step(f"step {n}", held, n) for n in range(3)]
 
 
 @app.handler(retries=50, backoff=0)

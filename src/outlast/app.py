@@ -77,6 +77,7 @@ class Outlast(Verbs):
         self._hooks: dict[str, list[Hook]] = {}
         self._context: Callable[..., Context] = Context
         self._opened: Opened | None = None
+        self._worker: Worker | None = None
         self._opening: asyncio.Lock | None = None
 
     # -- handlers ---------------------------------------------------------------------------------------------------
@@ -236,6 +237,11 @@ class Outlast(Verbs):
         """True once the app lets go: streams end, nothing is claimed any more."""
         return self._opened is not None and self._opened.stopping.is_set()
 
+    @property
+    def stuck(self) -> bool:
+        """True once its worker gave up, for too many threads outlived their slices: this process should be replaced."""
+        return self._worker is not None and self._worker.stuck
+
     async def stop(self) -> None:
         """End every stream and wait soon; what runs is handed back by whoever runs it."""
         if self._opened is not None and not self._opened.stopping.is_set():
@@ -266,7 +272,7 @@ class Outlast(Verbs):
         types: of which jobs are taken; None: of all that have a handler.
         """
         opened = await self._open()
-        worker = Worker(
+        self._worker = worker = Worker(
             opened.runtime,
             {type: handler for type, handler in self.handlers.items() if types is None or type in types},
             opened.sweeper,

@@ -29,6 +29,12 @@ WORDS: Mapping[str, tuple[int, str]] = {
         logging.WARNING,
         "worker %(worker)s stands still for %(seconds)s s now: a handler blocks its event loop; a `def` would not",
     ),
+    "worker.stuck": (
+        logging.ERROR,
+        "worker %(worker)s gives up: %(count)s threads of %(threads_of)s run on although their slices are over, more "
+        "than a quarter of its %(slots)s slots. It hands its work back and claims nothing any more; only a new process "
+        "is rid of them. Give calls that block a time limit of their own, shorter than the handler's timeout",
+    ),
     "worker.died": (logging.WARNING, "worker %(worker)s is gone; its jobs go on elsewhere"),
     "sweep.failed": (logging.ERROR, "the sweep failed; it tries again"),
     "sweep.stuck": (logging.ERROR, "job %(job_id)s is due and cannot be moved; the sweep goes on with the others"),

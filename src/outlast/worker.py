@@ -10,6 +10,7 @@ from typing import Any
 
 from outlast import presence
 from outlast.attempt import Attempt, Runtime
+from outlast.calls import Threads
 from outlast.errors import StoreError
 from outlast.handler import Handler
 from outlast.job import Job
@@ -26,6 +27,9 @@ TELL = 300.0
 
 OVERTIME = 30.0
 """Seconds past an attempt's timeout until which its lease is still renewed."""
+
+STUCK = 1 / 4
+"""The part of its slots beyond which a worker gives up, if so many threads outlived their slices."""
 
 
 class Worker:
@@ -64,9 +68,12 @@ class Worker:
         self._started_at = 0.0
         self._tell_at = 0.0
         self._aside: set[asyncio.Task[None]] = set()
+        self._left: list[Threads] = []
         self._lock = HostLock(presence.folder(self._store), self.id)
         self._renewer: Renewer | None = None
         self.ended = asyncio.Event()
+        self.stuck = False
+        """True once it gave up: no thread can be stopped, so only a new process is rid of those it left behind."""
 
     async def run(self) -> None:
         """Work until `stop` is called, or in a burst until nothing is left; then hand back and leave."""
@@ -133,6 +140,20 @@ class Worker:
         self._wake.set()
         if attempt.guard is not None:
             self._keep(attempt.guard)
+            if attempt.threads:
+                attempt.guard.add_done_callback(lambda done, threads=attempt.threads: self._leave_behind(threads))
+
+    def _leave_behind(self, threads: Threads) -> None:
+        """What still runs of these outlived its slice, and the time it had to end."""
+        self._left = [left for left in (*self._left, threads) if left]
+        names = [name for left in self._left for name in left.values()]
+        if len(names) > STUCK * self._slots and not self._stopping:
+            self.stuck = True
+            threads_of = ", ".join(sorted(set(names)))
+            self._runtime.observe(
+                "worker.stuck", worker=self.id, count=len(names), threads_of=threads_of, slots=self._slots
+            )
+            self.stop()
 
     def _hear(self, news: News) -> None:
         if news.ready and len(self._running) < self._slots:

@@ -120,6 +120,39 @@ def test_sigterm_while_it_starts_ends_cleanly(place: Place) -> None:
         assert server.err == ""
 
 
+# -- threads that never end ----------------------------------------------------------------------------------------
+
+
+STUCK = """
+import time
+import outlast.attempt
+from outlast import Outlast, SyncContext
+
+outlast.attempt.UNWIND = 0.2  # in place of ten seconds
+app = Outlast()
+
+
+@app.handler(timeout=0.2, retries=0)
+def hangs(ctx: SyncContext) -> None:
+    time.sleep(3600)
+"""
+
+
+@pytest.mark.parametrize("command", [["worker"], ["serve", "--port", "0"]])
+def test_a_process_full_of_threads_that_never_end_exits_with_a_code_of_its_own(
+    place: Place, command: list[str]
+) -> None:
+    (place.folder / "stuck.py").write_text(STUCK)
+    with place.start("serve", "stuck:app", "--no-worker", "--port", "0") as server:
+        place.env["OUTLAST_URL"] = server.line(r"serving (http://\S+)")[1]
+        with place.start(*command, "stuck:app", "--concurrency", "1") as stuck:
+            id = place.submit("hangs")
+            assert stuck.end() == 4
+            assert "gives up: 1 threads of hangs run on" in stuck.err
+            assert "Traceback" not in stuck.err
+        assert place.job(id)["lastError"]["code"] == "timeout"
+
+
 # -- workers on one file --------------------------------------------------------------------------------------------
 
 

@@ -432,6 +432,56 @@ async def test_a_step_that_hangs_in_a_thread_does_not_hold_the_end_of_its_job(ap
     assert job.last_error.code == "timeout"
 
 
+# -- too many of them -----------------------------------------------------------------------------------------------
+
+
+async def test_a_worker_that_is_full_of_them_hands_its_work_back_and_gives_up(app: Outlast, until: Until) -> None:
+    app.concurrency = 4
+    gate = threading.Event()
+
+    @app.handler(timeout=0.1, retries=0)
+    def hangs(ctx: SyncContext) -> None:
+        gate.wait(30)
+
+    @app.handler(timeout=0.1, retries=0)
+    async def hangs_in_a_step(ctx: Context) -> None:
+        await ctx.step("hangs", gate.wait, 30)
+
+    @app.handler(retries=0)
+    async def works(ctx: Context) -> None:
+        await asyncio.sleep(3600)
+
+    async with app.working() as worker:
+        held = await works.submit()
+        await app.wait(await hangs.submit(), 10)
+        await until(lambda: _fact(app.observe.counts["handler.hung"] == 1), "it is left behind")
+        assert not app.stuck, "one of four slots is no more than a quarter"
+        await app.wait(await hangs_in_a_step.submit(), 10)
+        await until(lambda: _fact(worker.ended.is_set()), "the worker gives up")
+        assert app.stuck
+        late = await works.submit()
+        handed_back = await app.get(held)
+        assert (handed_back.status, handed_back.attempt) == (Status.QUEUED, 1)
+        assert (await app.get(late)).status is Status.QUEUED
+        gate.set()
+    assert app.observe.counts["worker.stuck"] == 1
+
+
+async def test_threads_that_end_after_all_are_forgotten(app: Outlast, until: Until) -> None:
+    app.concurrency = 4
+
+    @app.handler(timeout=0.1, retries=0)
+    def lingers(ctx: SyncContext) -> None:
+        time.sleep(0.5)
+
+    async with app.working() as worker:
+        for count in (1, 2, 3):
+            await app.wait(await lingers.submit(), 10)
+            await until(lambda n=count: _fact(app.observe.counts["handler.hung"] == n), "it is left behind")  # type: ignore[misc]
+            await until(lambda: _fact(not threads_named("lingers")), "it ends")
+        assert not worker.ended.is_set()
+
+
 def threads_named(name: str) -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == f"outlast {name}"]
 

@@ -4,6 +4,7 @@
 1    the job that was watched failed or was cancelled
 2    usage or configuration: asked like this, it can never work (a job that is not there, too)
 3    not reachable: the server or the store does not answer; the same may work later
+4    serve, worker: too many threads outlived their slices, so that only a new process helps; start it again
 130  Ctrl-C
 141  nobody reads the output any more
 """
@@ -18,7 +19,7 @@ from click.exceptions import Exit
 from outlast.errors import OutlastError, StoreUnavailable
 from outlast.web import INSTALL
 
-DONE, FAILED, USAGE, UNREACHABLE, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 130, 141
+DONE, FAILED, USAGE, UNREACHABLE, STUCK, INTERRUPTED, OUTPUT_CLOSED = 0, 1, 2, 3, 4, 130, 141
 
 EXTRA = frozenset({"anyio", "httpx2", "rich", "starlette", "uvicorn"})
 """What the extra `server` brings."""

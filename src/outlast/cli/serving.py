@@ -10,7 +10,7 @@ import click
 
 from outlast.cli import env
 from outlast.cli.address import is_loopback
-from outlast.cli.exits import DONE, Refused
+from outlast.cli.exits import DONE, STUCK, Refused
 from outlast.cli.signals import Terminated, asked_to_stop, ends_cleanly
 from outlast.web.keys import RECIPE
 
@@ -132,6 +132,8 @@ def _with_app(place: str, store: str | None, concurrency: int | None, begin: Cal
             begin(app)
     except Terminated:
         raise click.exceptions.Exit(DONE) from None
+    if app.stuck:
+        raise click.exceptions.Exit(STUCK)
 
 
 def _check(app: "Outlast", *more: str) -> None:

@@ -1,5 +1,6 @@
 """The service on a socket: uvicorn, which at a signal first lets the app stop, so that every stream ends by itself.
 
+A worker that gives up does the same as the first signal; the caller of `run` asks `app.stuck`.
 First signal: streams end with `stream.end`, nothing new is claimed, what runs is handed back, the process exits with 0.
 Second signal: the process exits at once with 130; leases run out and the jobs go on elsewhere.
 """
@@ -125,6 +126,9 @@ class Server(uvicorn.Server):
         """Called by the signal, between any two instructions."""
         if self.should_exit:
             os._exit(130)
+        self._begin_end()
+
+    def _begin_end(self) -> None:
         self.should_exit = True
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._stop_app)
@@ -135,6 +139,8 @@ class Server(uvicorn.Server):
     async def on_tick(self, counter: int) -> bool:
         if counter % 10 == 0:
             self._drop_stuck()
+        if self._app.stuck and not self.should_exit:
+            self._begin_end()
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

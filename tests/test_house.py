@@ -22,6 +22,7 @@ HOUSE = (
     "job",
     "policy",
     "errors",
+    "tries",
     "lifecycle",
     "outcome",
     "codec",
@@ -36,6 +37,7 @@ HOUSE = (
     "stores/sqlite*",
     "stores/__init__",
     "calls",
+    "activity",
     "alarms",
     "hooks",
     "words",
@@ -64,7 +66,7 @@ HOUSE = (
     "testing/*",
 )
 
-PURE = ("notation", "report", "job", "errors", "policy", "lifecycle", "outcome", "output", "attempts")
+PURE = ("notation", "report", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
 ENGINES = ("stores/memory", "stores/sqlite*")

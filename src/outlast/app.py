@@ -14,11 +14,11 @@ from outlast.capture import capturing
 from outlast.context import Context
 from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
 from outlast.follow import Hub
-from outlast.handler import BlockingFunction, Duration, Function, Handler, Options, Register, settings_of
+from outlast.handler import BlockingFunction, Function, Handler, Options, Register, settings_of
 from outlast.hooks import Hook, Hooks, Moment, checked
 from outlast.job import Job, Priority
 from outlast.observe import Observe
-from outlast.policy import Limits, seconds
+from outlast.policy import Duration, Limits, seconds
 from outlast.stores import open_store
 from outlast.stores.base import LEASE, Store
 from outlast.stores.batching import Batched

@@ -24,7 +24,9 @@ from outlast.errors import (
     NotJson,
     Retry,
     SignalTimeout,
+    StepTimeout,
     StoreError,
+    decisive,
 )
 from outlast.follow import Hub
 from outlast.handler import Handler
@@ -264,10 +266,12 @@ class Attempt:
     # -- what became of it ------------------------------------------------------------------------------------------
 
     def _raised(self, raised: BaseException) -> Raised:
-        error = _leaf(raised)
+        error = decisive(raised)
         after = error.after if isinstance(error, Retry) else None
         final = isinstance(error, Fail | NotJson | LimitExceeded | SignalTimeout)
-        code = error.code if isinstance(error, Fail | NotJson | LimitExceeded | Retry) else "handler_error"
+        code = (
+            error.code if isinstance(error, Fail | NotJson | LimitExceeded | Retry | StepTimeout) else "handler_error"
+        )
         failure = JobError(
             code=code,
             message=described(error),
@@ -348,7 +352,7 @@ class Attempt:
                 self._observe("attempt.completed")
             case Raised(error, _, cause):
                 # What a handler says on purpose needs no traceback.
-                shown = None if cause is None or isinstance(_leaf(cause), HandlerError) else cause
+                shown = None if cause is None or isinstance(decisive(cause), HandlerError) else cause
                 self._observe("attempt.failed", error=shown, code=error.code, message=error.message)
             case Parked(waiting):
                 self._observe("attempt.parked", reason=waiting.reason)
@@ -358,14 +362,6 @@ class Attempt:
     def _observe(self, happening: str, **facts: Any) -> None:
         job = self.job
         self._runtime.observe(happening, job_id=job.id, type=job.type, attempt=job.attempt, **facts)
-
-
-def _leaf(error: BaseException) -> BaseException:
-    """Of a group of errors the one that decides: what a handler said on purpose, else the first."""
-    if not isinstance(error, BaseExceptionGroup):
-        return error
-    leaves = [_leaf(one) for one in error.exceptions]
-    return next((leaf for leaf in leaves if isinstance(leaf, HandlerError)), leaves[0])
 
 
 def _within(codec: Codec, result: Any, limit: int) -> str:

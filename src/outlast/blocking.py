@@ -10,13 +10,14 @@ import inspect
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent import futures
-from datetime import timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
 from outlast.calls import in_thread
 from outlast.context import Context
 from outlast.errors import ContextClosed, Fail, HandlerError
+from outlast.policy import Duration
+from outlast.tries import Tries, asked
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -58,11 +59,21 @@ class SyncContext(Context):
         """`Context.step`, blocking. An `async def` step runs on the worker's event loop."""
         return self._done(self._context.step, name, fn, *args, **kwargs)
 
-    def sleep(self, duration: str | float | timedelta) -> None:  # type: ignore[override]
+    def options(  # type: ignore[override]
+        self,
+        *,
+        retries: int = 0,
+        timeout: Duration | None = None,
+        backoff: Duration | tuple[Duration, Duration] = 1.0,
+    ) -> "SyncSteps":
+        """`Context.options`, for steps that block."""
+        return SyncSteps(self, asked(retries, timeout, backoff, self._limits))
+
+    def sleep(self, duration: Duration) -> None:  # type: ignore[override]
         """`Context.sleep`, blocking: beyond 5 s the job parks, and its handler is called anew afterwards."""
         self._done(self._context.sleep, duration)
 
-    def wait_for(self, signal: str, timeout: str | float | timedelta | None = None) -> Any:
+    def wait_for(self, signal: str, timeout: Duration | None = None) -> Any:
         """`Context.wait_for`, blocking: meanwhile the job parks, and its handler is called anew afterwards."""
         return self._done(self._context.wait_for, signal, timeout)
 
@@ -102,8 +113,9 @@ class SyncContext(Context):
             self._calls.discard(task)
 
     def _open(self) -> Context:
-        if self._over or self._recorder.closed or self._recorder.lost is not None:
+        if self._over:
             raise _closed()
+        self._context._require_open("a thread")
         return self._context
 
     async def close(self) -> None:
@@ -113,6 +125,24 @@ class SyncContext(Context):
             call.cancel()
         if self._calls:
             await asyncio.wait(self._calls)
+
+
+class SyncSteps:
+    """What `ctx.options(...)` gives in a `def` handler: steps that are tried so often, and for so long."""
+
+    def __init__(self, context: SyncContext, tries: Tries) -> None:
+        self._context = context
+        self._tries = tries
+
+    @overload
+    def step(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    @overload
+    def step(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function once in the life of the job; see `Context.step` and `Context.options`."""
+        return self._context._done(self._context._context._step, name, fn, args, kwargs, self._tries)
 
 
 def blocking(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:

@@ -3,11 +3,12 @@
 import asyncio
 import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import copy_context
 from typing import Any
 
 from outlast.errors import Fail
+from outlast.stores.base import Clock
 
 Threads = dict[asyncio.Future[None], str]
 """The threads that still run, also those that nobody waits for any more: what tells the end of each, and its name."""
@@ -59,6 +60,38 @@ async def in_thread(fn: Callable[..., Any], args: Any, kwargs: Any, threads: Thr
     running[ended] = getattr(fn, "__name__", "step")
     threading.Thread(target=run, name=f"outlast {running[ended]}", daemon=True).start()
     return await future
+
+
+class OutOfTime(Exception):
+    """A call took longer than it was given."""
+
+
+async def within(timeout: float, calling: Coroutine[Any, Any, Any], clock: Clock) -> Any:
+    """Await a call, at most for so many seconds of this clock; then cancel it, see it out, and raise OutOfTime."""
+    over = asyncio.Event()
+    body = asyncio.create_task(_settled(calling))
+    body.add_done_callback(lambda done: over.set())
+    try:
+        in_time = await clock.wait(over, clock.now() + timeout)
+    finally:
+        body.cancel()
+        await asyncio.wait({body})
+    if not in_time:
+        raise OutOfTime
+    value, error = body.result()
+    if error is not None:
+        raise error
+    return value
+
+
+async def _settled(calling: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
+    """The outcome as a value: what leaves the interpreter would go past the caller of a task, into the event loop."""
+    try:
+        return await calling, None
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
+        return None, error
 
 
 def not_callable(name: str, thing: object) -> Fail:

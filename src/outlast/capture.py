@@ -27,7 +27,7 @@ class Capture:
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self._before(*args, **kwargs)
-        context = Context.current()
+        context = Context.of_slice()
         if self._on and context is not None and context.is_of(self._store) and record.name != own.name:
             self._lines(context).add(line_of(record, self._store.now()))
         return record

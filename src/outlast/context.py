@@ -9,24 +9,27 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
 from math import isfinite
+from random import random
 from time import monotonic
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from outlast import codec
-from outlast.calls import Threads, called, not_callable
-from outlast.errors import ContextClosed, HandlerError, LimitExceeded, SignalTimeout
+from outlast.activity import Activity
+from outlast.calls import OutOfTime, Threads, called, not_callable, within
+from outlast.errors import ContextClosed, HandlerError, LimitExceeded, SignalTimeout, StepTimeout
 from outlast.job import Job, Step, Waiting
 from outlast.notation import clean
-from outlast.policy import Limits, seconds
+from outlast.policy import Duration, Limits, seconds
 from outlast.recorder import Recorder
 from outlast.replay import TIMED_OUT, Frame, Replay, digest_of
 from outlast.stores.base import Store
 from outlast.tracing import Tracing
+from outlast.tries import Tries, asked
 from outlast.words import Lines
 
 P = ParamSpec("P")
@@ -37,9 +40,6 @@ IN_PLACE = 5.0
 
 WORDS = 8192
 """Characters of a message or log line; what is longer is cut."""
-
-QUIET = 1.0
-"""Seconds without a running step after which a wait beside other tasks parks the job."""
 
 
 _current: ContextVar["Context | None"] = ContextVar("outlast_context", default=None)
@@ -73,9 +73,7 @@ class Context:
         self._until = until
         self._tracing = tracing
         self._replay = Replay(steps, recorder, limits.steps)
-        self._running = 0
-        self._quiet_since = store.now()
-        self._waits: dict[str, tuple[Waiting, bool]] = {}
+        self._activity = Activity(store.now, stir)
         self._turned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
@@ -84,6 +82,8 @@ class Context:
         self.raised: BaseException | None = None
         """What the handler raised, once it has."""
         self._blocking: Context | None = None
+        self._pauses: set[asyncio.Event] = set()
+        self._abandoned: set[Frame] = set()
 
     @staticmethod
     def current() -> "Context | None":
@@ -95,6 +95,11 @@ class Context:
         if context is None or context._blocking is None or threading.get_ident() == context._thread:
             return context
         return context._blocking
+
+    @staticmethod
+    def of_slice() -> "Context | None":
+        """The one Context of the slice this code runs in, in its threads too; None outside of any."""
+        return _current.get()
 
     @property
     def job(self) -> Job[Any]:
@@ -139,6 +144,34 @@ class Context:
 
         Raises NotJson if arguments or result cannot be written as JSON, LimitExceeded beyond the caps.
         """
+        return await self._step(name, fn, args, kwargs, None)
+
+    def options(
+        self,
+        *,
+        retries: int = 0,
+        timeout: Duration | None = None,
+        backoff: Duration | tuple[Duration, Duration] = 1.0,
+    ) -> "Steps":
+        """How the steps that follow are tried: `await ctx.options(retries=2, timeout="30s").step("name", fn, *args)`.
+
+        A step is remembered under the same key with and without options. `Fail` and what Outlast itself raises are not
+        tried again; `Retry(after=...)` says when. What a failed try wrote is taken back.
+
+        Parameters
+        ----------
+        retries: tries after the first, within this attempt, 0 to 100.
+        timeout: of one try, a duration. An `async def` is cancelled; the thread of a `def` is left behind, and what it
+            still does changes nothing.
+        backoff: the pause before the first retry, doubled each time, with chance in it; or a pair of that and the
+            longest pause (otherwise 1 min).
+
+        Raises ValueError for what cannot be meant. The step raises StepTimeout when its last try ran out of time, and
+        what a try raised if the pause after it would outlast the attempt.
+        """
+        return Steps(self, asked(retries, timeout, backoff, self._limits))
+
+    async def _step(self, name: str, fn: Callable[..., Any], args: Any, kwargs: Any, tries: Tries | None) -> Any:
         self._require_open(name)
         if not callable(fn):
             raise not_callable(name, fn)
@@ -150,18 +183,59 @@ class Context:
             return result.decode(remembered.value or "null")
         if self._no_more_steps and frame.parent is None:
             await self._never()
+        if tries is not None:
+            return await self._tried(frame, fn, args, kwargs, result, tries)
         return await self._run(frame, fn, args, kwargs, result)
 
-    async def _run(self, frame: Frame, fn: Callable[..., Any], args: Any, kwargs: Any, result: codec.Codec) -> Any:
+    async def _tried(
+        self, frame: Frame, fn: Callable[..., Any], args: Any, kwargs: Any, result: codec.Codec, tries: Tries
+    ) -> Any:
+        with self._activity:
+            while True:
+                try:
+                    return await self._run(frame, fn, args, kwargs, result, tries.timeout)
+                except Exception as error:
+                    pause, left = tries.pause(frame.number, error, random()), self.remaining()
+                    if pause is None or (left is not None and pause >= left):
+                        raise
+                await self._recorder.take_back(frame.index, self._replay.again(frame))
+                if not await self._paused(pause, frame):
+                    break
+                frame = replace(frame, number=frame.number + 1)
+        return await self._never()
+
+    async def _paused(self, pause: float, frame: Frame) -> bool:
+        """False if the slice is to end instead. A step within another goes on with that one, which has its grace."""
+        cut = asyncio.Event()
+        if frame.parent is None:
+            self._pauses.add(cut)
+        try:
+            if frame.parent is not None or not self._no_more_steps:
+                await self._store.clock.wait(cut, self._store.now() + pause)
+        finally:
+            self._pauses.discard(cut)
+        return frame.parent is not None or not self._no_more_steps
+
+    async def _run(
+        self,
+        frame: Frame,
+        fn: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+        result: codec.Codec,
+        timeout: float | None = None,
+    ) -> Any:
         parent = frame.parent.index if frame.parent else None
         step = Step(key=frame.key, name=frame.name, index=frame.index, status="running", attempt=self.attempt)
         began = monotonic()
         self._recorder.opened(step, parent)
-        with self._busy():
+        with self._activity:
             inside = _frame.set(frame)
             try:
                 calling = called(fn, args, kwargs, self.threads)
-                value = await (self._tracing.step(self.job, frame.name, calling) if self._tracing else calling)
+                if self._tracing:
+                    calling = self._tracing.step(self.job, frame.name, calling)
+                value = await (calling if timeout is None else self._in_time(calling, timeout, frame))
                 text = self._measured(result.encode(value), frame.name)
             except SystemExit as error:
                 self._recorder.broke(step, parent)
@@ -172,8 +246,18 @@ class Context:
             finally:
                 _frame.reset(inside)
             spent = round((monotonic() - began) * 1000)
-            await self._recorder.record(replace(step, status="completed", value=text, duration_ms=spent), parent)
+            done = replace(step, status="completed", value=text, duration_ms=spent)
+            await self._recorder.record(done, parent)
+            if frame.parent is not None:
+                self._replay.remember(done)
         return result.decode(text)
+
+    async def _in_time(self, calling: Coroutine[Any, Any, Any], timeout: float, frame: Frame) -> Any:
+        try:
+            return await within(timeout, calling, self._store.clock)
+        except OutOfTime:
+            self._abandoned.add(frame)
+            raise StepTimeout(frame.name, timeout) from None
 
     def _enter(self, name: str, arguments: str) -> Frame:
         if not isinstance(name, str) or not 1 <= len(name) <= self._limits.name:
@@ -242,7 +326,7 @@ class Context:
         time = self._duration(duration)
         self._require_open("sleep")
         if time <= IN_PLACE:
-            with self._busy():
+            with self._activity:
                 await self._store.clock.wait(asyncio.Event(), self._store.now() + time)
             return
         step = await self._begun("sleep", time)
@@ -296,14 +380,12 @@ class Context:
         return step
 
     async def _wait(self, step: Step, waiting: Waiting) -> None:
-        alone = asyncio.current_task() is self._main
-        self._waits[step.key] = (waiting, alone)
-        self._stir()
+        self._activity.begins(step.key, waiting, alone=asyncio.current_task() is self._main)
         try:
             await self._store.clock.wait(self._turned, waiting.until)
             self._turned.clear()
         finally:
-            self._waits.pop(step.key, None)
+            self._activity.ends(step.key)
         if self._no_more_steps:
             # The park is being committed: what came in this moment is for the next slice.
             await self._never()
@@ -327,12 +409,14 @@ class Context:
         self._main = asyncio.current_task()
 
     def end_soon(self) -> None:
-        """No step begins any more."""
+        """No step begins any more, and none is tried again."""
         self._no_more_steps = True
+        for cut in self._pauses:
+            cut.set()
 
     def turned(self) -> None:
         """Something was left on the job: whoever waits looks again, and nothing parks before they have."""
-        self._waits.clear()
+        self._activity.clear()
         self._turned.set()
 
     def replayed(self) -> None:
@@ -348,18 +432,11 @@ class Context:
     @property
     def busy(self) -> bool:
         """True while a step runs or is being recorded."""
-        return self._running > 0
+        return self._activity.busy
 
     def parking(self, now: float) -> tuple[Waiting | None, float | None]:
         """What the job should park for now, if it should; else when to ask again."""
-        if not self._waits or self.busy:
-            return None, None
-        if not all(alone for _, alone in self._waits.values()) and now < self._quiet_since + QUIET:
-            return None, self._quiet_since + QUIET
-        waits = [waiting for waiting, _ in self._waits.values()]
-        until = min((waiting.until for waiting in waits if waiting.until is not None), default=None)
-        names = tuple(name for waiting in waits for name in waiting.signals)
-        return Waiting(reason="signal" if names else "sleep", until=until, signals=names), None
+        return self._activity.parking(now)
 
     def _duration(self, duration: str | float | timedelta) -> float:
         time = seconds(duration)
@@ -370,6 +447,15 @@ class Context:
     def _require_open(self, name: str) -> None:
         if self._recorder.closed or self._recorder.lost is not None:
             raise ContextClosed(f"{name}: the slice is over; nothing is recorded any more")
+        if self._is_late():
+            raise ContextClosed(f"{name}: its step ran out of time; nothing that it still does is recorded")
+
+    def _is_late(self) -> bool:
+        """True in a step that was given up, and in what it called."""
+        frame = _frame.get() if self._abandoned else None
+        while frame is not None and frame not in self._abandoned:
+            frame = frame.parent
+        return frame is not None
 
     async def _never(self) -> NoReturn:
         self._stir()
@@ -379,24 +465,26 @@ class Context:
     def _on_loop(self, call: Callable[[], None]) -> None:
         if threading.get_ident() == self._thread:
             call()
+        elif self._is_late():
+            self._require_open("a thread")
         else:
-            self._loop.call_soon_threadsafe(call)
-
-    def _busy(self) -> "_Busy":
-        return _Busy(self)
+            # With the variables of the thread, whose step may run out of time before this is called.
+            self._loop.call_soon_threadsafe(lambda: None if self._is_late() else call())
 
 
-class _Busy:
-    """Counts a running step, and tells the attempt when it is over."""
+class Steps:
+    """What `ctx.options(...)` gives: steps that are tried so often, and for so long."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, tries: Tries) -> None:
         self._context = context
+        self._tries = tries
 
-    def __enter__(self) -> None:
-        self._context._running += 1
+    @overload
+    async def step(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
 
-    def __exit__(self, *exc: object) -> None:
-        context = self._context
-        context._running -= 1
-        context._quiet_since = context._store.now()
-        context._stir()
+    @overload
+    async def step(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
+
+    async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        """Call a function once in the life of the job; see `Context.step` and `Context.options`."""
+        return await self._context._step(name, fn, args, kwargs, self._tries)

@@ -15,6 +15,7 @@
         ├── Retry              raised by a handler: try again later
         ├── Fail               raised by a handler: do not try again
         ├── SignalTimeout      ctx.wait_for gave up waiting
+        ├── StepTimeout        a step ran longer than its own timeout
         ├── NotJson            a value that JSON cannot hold
         │   └── Misfit             a value that is not what its annotation says
         └── LimitExceeded      a cap of the job is reached
@@ -183,6 +184,16 @@ class SignalTimeout(HandlerError, TimeoutError):
         self.signal = signal
 
 
+class StepTimeout(HandlerError, TimeoutError):
+    """A step ran longer than the timeout it was given by `ctx.options(timeout=...)`."""
+
+    code = "timeout"
+
+    def __init__(self, step: str, timeout: float) -> None:
+        super().__init__(f"step {step!r} ran longer than its timeout of {timeout:g} s")
+        self.step = step
+
+
 class NotJson(HandlerError, TypeError):
     """A value that JSON cannot hold; `path` leads to it."""
 
@@ -215,6 +226,14 @@ class ContextClosed(BaseException):
     To a `def` handler it is what `asyncio.CancelledError` is to an `async def` one, and like it no Exception: code that
     shrugs off errors and tries again must not hold up a thread whose job goes on elsewhere.
     """
+
+
+def decisive(error: BaseException) -> BaseException:
+    """Of a group of errors the one that decides: what a handler said on purpose, else the first."""
+    if not isinstance(error, BaseExceptionGroup):
+        return error
+    leaves = [decisive(one) for one in error.exceptions]
+    return next((leaf for leaf in leaves if isinstance(leaf, HandlerError)), leaves[0])
 
 
 def _end_code(code: str) -> str:

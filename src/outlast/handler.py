@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from difflib import get_close_matches
 from typing import (
     TYPE_CHECKING,
@@ -25,7 +25,7 @@ from outlast.calls import is_async
 from outlast.context import Context
 from outlast.errors import ConfigurationError, InvalidRequest, NotJson
 from outlast.job import RANK, Job, Priority
-from outlast.policy import Limits, seconds
+from outlast.policy import Duration, Limits, seconds
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-Duration = str | float | timedelta
 Function = Callable[Concatenate[Context, P], Awaitable[T]]
 BlockingFunction = Callable[Concatenate[SyncContext, P], T]
 

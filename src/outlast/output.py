@@ -72,6 +72,31 @@ def taken_back(
     return entries, texts
 
 
+def without(
+    events: Sequence[Event], step: int, recorded: Collection[int]
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """What takes back the text of a step that is to be called again, as `taken_back` does.
+
+    Parameters
+    ----------
+    step: its index.
+    recorded: indexes of the steps within it whose results are remembered; their text stays.
+    """
+    parents = {e.data["index"]: e.data.get("parent") for e in events if e.type == "job.step"}
+    pieces = segments(events)
+    entries: list[Mapping[str, Any]] = []
+    texts: dict[str, str] = {}
+    for channel in dict.fromkeys(piece.channel for piece in pieces):
+        kept = [
+            (piece, not _recorded(piece, {step}, parents) or _recorded(piece, recorded, parents))
+            for piece in pieces
+            if piece.channel == channel
+        ]
+        entries += _entries(channel, kept)
+        texts[channel] = "".join(piece.text for piece, stays in kept if stays)
+    return entries, texts
+
+
 def inherited(
     events: Sequence[Event], steps: Sequence[Step], now: float, limit: int
 ) -> tuple[list[Event], dict[str, int]]:

@@ -77,7 +77,10 @@ class Limits:
                 raise ValueError(f"limits.{one.name} is a number of 0 or more, not {value!r}")
 
 
-def seconds(duration: str | float | timedelta) -> float:
+Duration = str | float | timedelta
+
+
+def seconds(duration: Duration) -> float:
     """A duration in seconds: a number of seconds, a timedelta, or text such as `90s`, `15m`, `2h`, `7d`, `1h30m`.
 
     Raises ValueError for anything else, and for what is negative or not finite.

@@ -8,7 +8,7 @@ A refused append means that the lease is lost: from then on nothing is sent any 
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -163,6 +163,14 @@ class Recorder:
         signals = await self._reading(self._store.signals(self.job.id))
         return next((signal for signal in signals if signal.name == name and not signal.taken), None)
 
+    async def take_back(self, step: int, recorded: Collection[int]) -> None:
+        """A step is to be called again: what it wrote goes, and what the recorded steps within it wrote stays."""
+        await self.flush()
+        async with self._sending:
+            self._require_open()
+            if self.job.offsets:
+                await self._rewrite(*output.without(await self._log(), step, recorded))
+
     async def room(self) -> None:
         """Wait while much is unsent, so that a fast writer cannot outrun its store."""
         if self._size > WAIT_AT:
@@ -287,6 +295,9 @@ class Recorder:
         log = await self._log()
         entries, texts = output.taken_back(log, self._take_back_but, self._swallowed)
         self._take_back_but = None
+        await self._rewrite(entries, texts)
+
+    async def _rewrite(self, entries: Sequence[Mapping[str, Any]], texts: Mapping[str, str]) -> None:
         self._hashes = {channel: hashlib.sha256(text.encode()) for channel, text in texts.items()}
         # They stand before what is pending already, so they must not be younger.
         time = self._entries[0].time if self._entries else self._store.now()

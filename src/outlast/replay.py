@@ -17,12 +17,13 @@ from outlast.recorder import Recorder
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One call of a step: the key it is remembered under, and its place in the list of steps."""
+    """One call of a step: the key it is remembered under, its place in the list of steps, and which try it is."""
 
     key: str
     name: str
     index: int
     parent: "Frame | None" = None
+    number: int = 1
 
 
 WAITED = ":-"
@@ -76,6 +77,17 @@ class Replay:
         self._missed.add(_call(frame.key))
         self.over()
         return step
+
+    def remember(self, step: Step) -> None:
+        """A step within another was recorded: the next try of that one gets its result."""
+        self._known[step.key] = step
+
+    def again(self, frame: Frame) -> set[int]:
+        """The step is to be called anew, so calls within it count from the first; the indexes of those remembered."""
+        within = f"{frame.key}/"
+        for call in [call for call in self._calls if call.startswith(within)]:
+            del self._calls[call]
+        return {step.index for key, step in self._known.items() if key.startswith(within) and step.value is not None}
 
     def called_otherwise(self) -> list[str]:
         """Names of steps that are remembered, and were called this time, but with other arguments."""

@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, NotJson
-from outlast.handler import Duration, Handler, Options
+from outlast.handler import Handler, Options
 from outlast.job import RANK, Job, NewJob
 from outlast.lifecycle import submit
 from outlast.notation import digest
-from outlast.policy import Limits, seconds
+from outlast.policy import Duration, Limits, seconds
 from outlast.tracing import valid
 
 

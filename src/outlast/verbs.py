@@ -17,11 +17,11 @@ from outlast.bulk import AT_ONCE, Action, Part, fitting
 from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
 from outlast.follow import follow
-from outlast.handler import Duration, Handler
+from outlast.handler import Handler
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.metrics import Totals
 from outlast.notation import clean, job_id
-from outlast.policy import Limits, seconds
+from outlast.policy import Duration, Limits, seconds
 from outlast.presence import WorkerInfo
 from outlast.replay import timed_out
 from outlast.stores.base import ANY, Owner, Query, Store

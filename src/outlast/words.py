@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from traceback import StackSummary, TracebackException
 
-from outlast.errors import Fail, LimitExceeded, NotJson, Retry, SignalTimeout
+from outlast.errors import Fail, LimitExceeded, NotJson, Retry, SignalTimeout, StepTimeout
 from outlast.report import Line
 
 OURS = f"{Path(__file__).parent}{os.sep}"
@@ -34,7 +34,7 @@ def described(error: BaseException) -> str:
         text = str(error)
     except Exception:
         return name
-    if not isinstance(error, Fail | Retry | NotJson | LimitExceeded | SignalTimeout):
+    if not isinstance(error, Fail | Retry | NotJson | LimitExceeded | SignalTimeout | StepTimeout):
         text = f"{name}: {text}" if text else name
     return _head(text, MESSAGE)
 

@@ -141,9 +141,9 @@ class Worker:
         if attempt.guard is not None:
             self._keep(attempt.guard)
             if attempt.threads:
-                attempt.guard.add_done_callback(lambda done, threads=attempt.threads: self._leave_behind(threads))
+                attempt.guard.add_done_callback(partial(self._leave_behind, attempt.threads))
 
-    def _leave_behind(self, threads: Threads) -> None:
+    def _leave_behind(self, threads: Threads, waited: "asyncio.Task[None]") -> None:
         """What still runs of these outlived its slice, and the time it had to end."""
         self._left = [left for left in (*self._left, threads) if left]
         names = [name for left in self._left for name in left.values()]

@@ -24,6 +24,11 @@ async def media_plan(ctx: Context, objective: str, keywords: list[str], budget: 
     assert_type(length, int)
     await ctx.step("Finding a title", find_title, "not a list")  # wrong
     await ctx.step("Finding a title", find_title)  # wrong
+    careful = ctx.options(retries=2, timeout="30s", backoff=1.0)
+    assert_type(await careful.step("Finding a title", find_title, keywords), str)
+    assert_type(await careful.step("Measuring", measure, title), int)
+    await careful.step("Measuring", measure, 7)  # wrong
+    ctx.options(retires=2)  # wrong
     return MediaPlan(title=title)
 
 
@@ -39,6 +44,8 @@ def blocking_plan(ctx: SyncContext, objective: str, budget: float = 0.0) -> Medi
     length = ctx.step("Measuring", measure, title)
     assert_type(length, int)
     ctx.step("Measuring", measure, 7)  # wrong
+    assert_type(ctx.options(retries=2).step("Finding a title", find_title, [objective]), str)
+    ctx.options(retries=2).step("Measuring", measure, 7)  # wrong
     ctx.sleep("1h")
     ctx.wait_for(7)  # wrong
     return MediaPlan(title=title)

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
 
 from outlast.app import Outlast
-from outlast.handler import Bound, Duration, Handler
+from outlast.handler import Bound, Handler
 from outlast.job import Job, Status
-from outlast.policy import seconds
+from outlast.policy import Duration, seconds
 from outlast.stores.base import ANY, Owner
 from outlast.testing import submitted
 from outlast.testing.clock import FakeClock

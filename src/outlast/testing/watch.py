@@ -108,13 +108,17 @@ class WatchedContext(Context):
             self._watch.clock.soon(ask_at)
         return waiting, ask_at
 
+    async def _paused(self, pause: float, frame: Frame) -> bool:
+        self._watch.clock.soon(self._store.now() + pause)
+        return await super()._paused(pause, frame)
+
     async def _run(self, frame: Frame, fn: Callable[..., Any], *rest: Any, **more: Any) -> Any:
         fault = self._watch.faults.take(frame.index + 1, frame.name)
 
         async def watched(*args: Any, **kwargs: Any) -> Any:
             await self._fail("before", fault)
             self._watch.calls.append((self.job.id, frame.name))
-            value = await called(fn, args, kwargs)
+            value = await called(fn, args, kwargs, self.threads)
             await self._fail("unrecorded", fault)
             return value
 

@@ -1,0 +1,62 @@
+"""What runs and what waits within one slice, and so whether its job should park."""
+
+from collections.abc import Callable
+
+from outlast.job import Waiting
+
+QUIET = 1.0
+"""Seconds without a running step after which a wait beside other tasks parks the job."""
+
+
+class Activity:
+    """The steps and waits of one slice; a step runs `with` it.
+
+    Parameters
+    ----------
+    now: the store's clock.
+    stir: tells the attempt to look again.
+    """
+
+    def __init__(self, now: Callable[[], float], stir: Callable[[], None]) -> None:
+        self._now = now
+        self._stir = stir
+        self._running = 0
+        self._quiet_since = now()
+        self._waits: dict[str, tuple[Waiting, bool]] = {}
+
+    def __enter__(self) -> None:
+        self._running += 1
+
+    def __exit__(self, *exc: object) -> None:
+        self._running -= 1
+        self._quiet_since = self._now()
+        self._stir()
+
+    @property
+    def busy(self) -> bool:
+        """True while a step runs or is being recorded."""
+        return self._running > 0
+
+    def begins(self, key: str, waiting: Waiting, alone: bool) -> None:
+        """The step of this key waits; `alone` if it is the handler itself that does, and no task of it."""
+        self._waits[key] = waiting, alone
+        self._stir()
+
+    def ends(self, key: str) -> None:
+        """It waits no more."""
+        self._waits.pop(key, None)
+
+    def clear(self) -> None:
+        """All that waits is to look again before anything parks."""
+        self._waits.clear()
+
+    def parking(self, now: float) -> tuple[Waiting | None, float | None]:
+        """What the job should park for now, if it should; else when to ask again."""
+        if not self._waits or self.busy:
+            return None, None
+        if not all(alone for _, alone in self._waits.values()) and now < self._quiet_since + QUIET:
+            return None, self._quiet_since + QUIET
+        waits = [waiting for waiting, _ in self._waits.values()]
+        until = min((waiting.until for waiting in waits if waiting.until is not None), default=None)
+        names = tuple(name for waiting in waits for name in waiting.signals)
+        return Waiting(reason="signal" if names else "sleep", until=until, signals=names), None

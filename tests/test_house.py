@@ -58,6 +58,7 @@ HOUSE = (
     "submission",
     "bulk",
     "verbs",
+    "aside",
     "app",
     "__init__",
     "web/*",

@@ -2,13 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from concurrent import futures
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from outlast import totals
 from outlast.alarms import Alarms
+from outlast.aside import Aside, require_no_loop
 from outlast.attempt import Runtime
 from outlast.capture import capturing
 from outlast.context import Context
@@ -54,7 +57,8 @@ class Outlast(Verbs):
     lifespan: called with the app by each worker as it starts; what its `async with` gives is `ctx.state` in the
         handlers, and is let go of when the worker has handed back its jobs.
 
-    It connects at first use. `async with app`, or `app.lifespan` in a web app, makes sure that it lets go at the end.
+    It connects at first use. `async with app`, or `app.lifespan` in a web app, makes sure that it lets go at the end;
+    `with app` does in code without an event loop, which calls the verbs by `app.sync`.
     """
 
     def __init__(
@@ -78,7 +82,11 @@ class Outlast(Verbs):
         self._context: Callable[..., Context] = Context
         self._opened: Opened | None = None
         self._worker: Worker | None = None
-        self._opening: asyncio.Lock | None = None
+        self._connecting: futures.Future[Store] | None = None
+        self._aside: Aside | None = None
+        self._opened_aside: Opened | None = None
+        self._gate = threading.Lock()
+        self._aside_gate = threading.Lock()
 
     # -- handlers ---------------------------------------------------------------------------------------------------
 
@@ -253,8 +261,51 @@ class Outlast(Verbs):
         await self.stop()
         if self._opened is not None:
             await self._opened.runtime.hooks.drain()
-            opened, self._opened = self._opened, None
-            await opened.store.close()
+            self._opened = None
+        if self._aside is not None:
+            await asyncio.to_thread(self._end_aside)
+        await self._disconnect()
+
+    # -- code without an event loop ---------------------------------------------------------------------------------
+
+    def sync(self, awaitable: Awaitable[T]) -> T:
+        """Run a verb of the app from code without an event loop: `job = app.sync(report.submit("tides"))`.
+
+        It blocks until the result is there. A thread with a loop of its own does the work; it is started at first use,
+        serves any number of threads, and ends with `close_sync`, `with app:` or `await app.close()`.
+
+        Raises what the awaitable raises; ConfigurationError where an event loop runs, for that one would stand still.
+        """
+        require_no_loop(awaitable)
+        with self._aside_gate:
+            aside = self._aside = self._aside or Aside()
+        return aside.result(awaitable)
+
+    def close_sync(self) -> None:
+        """Let go of what `sync` opened; of the store too, unless an event loop of the process is connected to it."""
+        self._end_aside(last=self._opened is None)
+
+    def __enter__(self) -> "Outlast":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close_sync()
+
+    def _end_aside(self, *, last: bool = False) -> None:
+        with self._aside_gate:
+            if self._aside is not None:
+                self._aside.result(self._let_go_aside(last))
+                self._aside.stop()
+                self._aside = None
+
+    async def _let_go_aside(self, last: bool) -> None:
+        opened, self._opened_aside = self._opened_aside, None
+        if opened is not None:
+            opened.stopping.set()
+            await opened.runtime.hub.stop()
+            await opened.runtime.hooks.drain()
+        if last:
+            await self._disconnect()
 
     @asynccontextmanager
     async def lifespan(self, host: object = None, *, worker: bool = True) -> AsyncIterator[None]:
@@ -306,15 +357,38 @@ class Outlast(Verbs):
             await asyncio.wait(tasks)
 
     async def _open(self) -> Opened:
-        if self._opened is not None and self._opened.loop is not asyncio.get_running_loop():
-            # What hears and wakes must live on the loop that asks; the store serves both.
-            self._opened = self._around(self._opened.store)
-        if self._opened is None:
-            self._opening = self._opening or asyncio.Lock()
-            async with self._opening:
-                self._opened = self._opened or self._around(await self._connect())
-            self._opening = None
+        # What hears and wakes must live on the loop that asks; the store serves all of them.
+        loop = asyncio.get_running_loop()
+        if self._aside is not None and loop is self._aside.loop:
+            store = await self._connected()
+            self._opened_aside = self._opened_aside or self._around(store)
+            return self._opened_aside
+        if self._opened is None or self._opened.loop is not loop:
+            store = await self._connected()
+            if self._opened is None or self._opened.loop is not loop:
+                self._opened = self._around(store)
         return self._opened
+
+    async def _connected(self) -> Store:
+        """The store, opened by whoever needs it first, on whichever loop."""
+        with self._gate:
+            connecting, first = self._connecting or futures.Future[Store](), self._connecting is None
+            self._connecting = connecting
+        if not first:
+            return await asyncio.shield(asyncio.wrap_future(connecting))
+        try:
+            connecting.set_result(await self._connect())
+        except BaseException as error:
+            self._connecting = None
+            connecting.set_exception(error)
+            raise
+        return connecting.result()
+
+    async def _disconnect(self) -> None:
+        with self._gate:
+            connecting, self._connecting = self._connecting, None
+        if connecting is not None:
+            await (await asyncio.shield(asyncio.wrap_future(connecting))).close()
 
     async def _connect(self) -> Store:
         chosen = self.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE
@@ -357,8 +431,8 @@ class Outlast(Verbs):
 
         What the app is connected to stays connected, and is what it goes on with.
         """
-        before = self.store, self._context, self._opened
-        self._put(store, context, None)
+        before = self.store, self._context, self._opened, self._connecting
+        self._put(store, context, None, None)
         try:
             yield
         finally:
@@ -366,8 +440,14 @@ class Outlast(Verbs):
                 self._opened.runtime.hub.drop()
             self._put(*before)
 
-    def _put(self, store: str | Store | None, context: Callable[..., Context], opened: Opened | None) -> None:
-        self.store, self._context, self._opened = store, context, opened
+    def _put(
+        self,
+        store: str | Store | None,
+        context: Callable[..., Context],
+        opened: Opened | None,
+        connecting: futures.Future[Store] | None,
+    ) -> None:
+        self.store, self._context, self._opened, self._connecting = store, context, opened, connecting
         self._durations.clear()
 
     # -- serve: the one door upward ---------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from math import inf
-from statistics import median
 
 POLL_MIN = 1.0
 POLL_MAX = 15.0
@@ -38,6 +37,8 @@ def remaining(durations: Sequence[float], elapsed: float) -> float | None:
 
     The median of those that took longer than this one already has; None without such a history.
     """
+    from statistics import median  # brings fractions and decimals, which `import outlast` need not pay for
+
     longer = [duration for duration in durations if duration > elapsed]
     return median(longer) - elapsed if longer else None
 

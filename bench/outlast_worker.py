@@ -1,6 +1,7 @@
 """Outlast as it is measured: the public interface alone, the store as it is by default."""
 
 import asyncio
+import gc
 import os
 import platform
 import time
@@ -150,6 +151,7 @@ async def facts(folder: str) -> Numbers:
 @asynccontextmanager
 async def opened(folder: str, slots: int = 10) -> AsyncIterator[None]:
     app.store, app.concurrency = url(folder), slots
+    gc.freeze()  # as `outlast worker` does
     async with app:
         yield
 

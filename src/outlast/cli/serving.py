@@ -1,6 +1,7 @@
 """serve, worker: a process that answers requests, runs jobs, or both."""
 
 import asyncio
+import gc
 import logging
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -129,6 +130,8 @@ def _with_app(place: str, store: str | None, concurrency: int | None, begin: Cal
             app.store = store or app.store
             app.concurrency = concurrency or app.concurrency
             logs.set_up()
+            # What was imported stays, so the collector need not walk it again and again while jobs come and go.
+            gc.freeze()
             begin(app)
     except Terminated:
         raise click.exceptions.Exit(DONE) from None

@@ -431,24 +431,17 @@ class Outlast(Verbs):
 
         What the app is connected to stays connected, and is what it goes on with.
         """
-        before = self.store, self._context, self._opened, self._connecting
-        self._put(store, context, None, None)
+        before = {name: vars(self)[name] for name in _CONNECTED}
+        vars(self).update(dict.fromkeys(_CONNECTED), store=store, _context=context)
+        self._durations.clear()
         try:
             yield
         finally:
+            self._end_aside()
             if self._opened is not None:
                 self._opened.runtime.hub.drop()
-            self._put(*before)
-
-    def _put(
-        self,
-        store: str | Store | None,
-        context: Callable[..., Context],
-        opened: Opened | None,
-        connecting: futures.Future[Store] | None,
-    ) -> None:
-        self.store, self._context, self._opened, self._connecting = store, context, opened, connecting
-        self._durations.clear()
+            vars(self).update(before)
+            self._durations.clear()
 
     # -- serve: the one door upward ---------------------------------------------------------------------------------
 
@@ -470,3 +463,7 @@ class Outlast(Verbs):
 
 def _nothing(app: Outlast) -> AbstractAsyncContextManager[None]:
     return nullcontext()
+
+
+_CONNECTED = ("store", "_context", "_connecting", "_opened", "_aside", "_opened_aside")
+"""What an app is connected to, and by what."""

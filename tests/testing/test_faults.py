@@ -67,6 +67,18 @@ async def test_a_failure_raises_the_error_it_names_as_often_as_it_says(
         await jobs.call(plan)
 
 
+async def test_a_step_that_is_tried_again_where_it_is_needs_no_waiting(app: Outlast, jobs: Jobs) -> None:
+    @app.handler
+    async def asks(ctx: Context) -> tuple[str, int]:
+        often = ctx.options(retries=3, backoff="20s", timeout="1m")
+        return await often.step("ask", echo, "yes"), ctx.attempt
+
+    jobs.inject(FailAt(step="ask", times=2))
+    jobs.inject(FailAt(step="ask", when="unrecorded"))
+    assert await jobs.call(asks) == ("yes", 1)
+    assert jobs.calls() == ["ask", "ask"]
+
+
 async def test_other_jobs_of_the_worker_go_on(app: Outlast, plan: Handler[[], list[str]], jobs: Jobs) -> None:
     jobs.inject(FailAt(step=3, kill=True))
     await plan.submit()

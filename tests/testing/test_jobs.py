@@ -321,4 +321,29 @@ def test_a_plain_test_runs_the_same_calls(app: Outlast, jobs: Jobs) -> None:
     job = jobs.sync(jobs.run_now(naps))
     assert job.status is Status.WAITING
     assert [one.result for one in jobs.sync(jobs.advance("1h"))] == ["slept"]
-    assert jobs.sync(app.get(job)).status is Status.COMPLETED
+    assert app.sync(app.get(job)).status is Status.COMPLETED
+
+
+async def test_what_code_without_a_loop_submits_lies_in_the_same_store(app: Outlast, jobs: Jobs) -> None:
+    @app.handler
+    async def double(ctx: Context, n: int) -> int:
+        return 2 * n
+
+    job = await asyncio.to_thread(lambda: app.sync(double.submit(n=21)))
+    jobs.assert_submitted(double, n=21)
+    assert [ran.result for ran in await jobs.drain()] == [42]
+    assert (await asyncio.to_thread(lambda: app.sync(app.get(job)))).result == 42
+
+
+def test_code_without_a_loop_goes_on_with_its_own_store_afterwards() -> None:
+    with Outlast("memory://") as app:
+
+        @app.handler
+        async def quick(ctx: Context) -> None: ...
+
+        before = app.sync(quick.submit())
+        for _ in range(2):
+            with using(app) as jobs:
+                assert jobs.sync(app.list()) == []
+                jobs.sync(jobs.run_now(quick))
+        assert [job.id for job in app.sync(app.list())] == [before.id]

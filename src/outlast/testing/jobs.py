@@ -1,7 +1,7 @@
 """Your app in a test: jobs run when the test says so, by the worker of production, and time passes when it says so."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, ParamSpec, TypeVar, overload
@@ -40,10 +40,7 @@ def using(app: Outlast) -> "Iterator[Jobs]":
     watch.clock.renew = watch.keeping(store)
     jobs = Jobs(app, store, watch)
     with app.swapped(store, partial(WatchedContext, watch)):
-        try:
-            yield jobs
-        finally:
-            jobs.close()
+        yield jobs
     jobs.require_no_fault_left()
 
 
@@ -64,7 +61,6 @@ class Jobs:
         self.patience = PATIENCE
         self._store = store
         self._watch = watch
-        self._runner: asyncio.Runner | None = None
 
     # -- run --------------------------------------------------------------------------------------------------------
 
@@ -220,11 +216,6 @@ class Jobs:
 
     # -- without an event loop --------------------------------------------------------------------------------------
 
-    def sync(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """For plain `def` tests: run one of the calls above, or of the app's, and give its result."""
-        self._runner = self._runner or asyncio.Runner()
-        return self._runner.run(coroutine)
-
-    def close(self) -> None:
-        if self._runner is not None:
-            self._runner.close()
+    def sync(self, awaitable: Awaitable[T]) -> T:
+        """For plain `def` tests: run one of the calls above, or of the app, and give its result; it is `app.sync`."""
+        return self.app.sync(awaitable)

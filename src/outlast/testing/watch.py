@@ -23,7 +23,7 @@ SOON = 0.005
 
 
 class PassingClock(FakeClock):
-    """A clock that a test moves; what a handler sleeps in its place, and the pause before a park, pass by themselves.
+    """A clock that a test moves; the short pauses of a handler that keeps its worker pass by themselves.
 
     While time passes, the leases in hand are renewed.
     """

@@ -15,15 +15,15 @@ from torture.simulation.schedule import play
 
 FAILED: Mapping[int, str] = {
     0: "a move was written over a wish (no turn was checked)",
-    2: "a paused worker wrote after its job was another's (no lease was checked)",
     7: "a job was claimed after a wish to cancel (it was not looked at again)",
-    22: "a lease that had run out, and that nobody took, was refused a renewal",
-    106: "a signal was taken twice (to take it did not raise the turn)",
+    11: "a signal was taken twice (to take it did not raise the turn)",
+    32: "a paused worker wrote after its job was another's (no lease was checked)",
+    97: "a lease that had run out, and that nobody took, was refused a renewal",
     115: "others wrote between a check and its write (the two were not one act)",
-    134: "text of a step that broke off was there twice (it was not taken back)",
     145: "an older lease passed for the present one (leases were compared by order, or by time)",
-    458: "a sweep took over a lease that was renewed meanwhile (its end was not checked)",
-    718: "a step was sent again with another value (the first was overwritten)",
+    152: "text of a step that broke off was there twice (it was not taken back)",
+    559: "a step was sent again with another value (the first was overwritten)",
+    1255: "a sweep took over a lease that was renewed meanwhile (its end was not checked)",
 }
 """So far only stores and a lifecycle with a planted fault have failed; here the true ones are put to the same seeds."""
 

@@ -139,7 +139,7 @@ def hunt(store: type[SimulatedStore]) -> Verdict:
     with ruled_by(Random()) as chance:
         for seed in range(SCHEDULES):
             verdict = play(chance, seed, Counter(), store=store)
-            if verdict.broken is not None:
+            if verdict.broken in PROMISES:
                 break
     print(f"{store.__name__}: {verdict.broken} after {seed + 1} schedules")
     return verdict

@@ -91,14 +91,6 @@ class Checker:
         self._keys: dict[tuple[str | None, str], str] = {}
         self._removed: set[str] = set()
         self._latest = 0.0
-        self._answers: dict[str, Callable[[Call, Any], None]] = {
-            "claim": self._claimed,
-            "renew": self._renewed,
-            "apply": self._applied,
-            "insert": self._inserted,
-            "get": self._shown,
-            "steps": self._read_steps,
-        }
 
     def after(self, call: Call, answer: Any) -> None:
         """A call was applied. Raises Violation."""
@@ -107,9 +99,9 @@ class Checker:
         if now > self._latest:
             self._latest = now
         self.ready = False
-        check = self._answers.get(call.method)
+        check = ANSWERS.get(call.method)
         if check is not None:
-            check(call, answer)
+            check(self, call, answer)
         if call.method in READS:
             return
         for id, job in store._jobs.items():
@@ -270,20 +262,19 @@ class Checker:
         self.counters["texts compared"] += 1
 
     def _check_log(self, job: Job[Any], book: Book) -> None:
-        log = self._store._events[job.id]
-        last = book.last
-        for seq in range(book.length + 1, len(log) + 1):
-            event = log[seq - 1]
-            if event.seq != seq:
-                raise Violation("I5", f"{job.id}: event {event.seq} stands at place {seq}")
+        log, last, length = self._store._events[job.id], book.last, book.length
+        if job.seq != len(log) or (last is not None and log[length - 1 : length] != [last]):
+            raise Violation("I5", f"{job.id}: the log has {len(log)} events, the job says {job.seq}")
+        for event in log[length:]:
+            length += 1
+            if event.seq != length:
+                raise Violation("I5", f"{job.id}: event {event.seq} stands at place {length}")
             if last is not None and (last.is_end or event.attempt < last.attempt):
                 raise Violation("I5", f"{job.id}: {event.type} of attempt {event.attempt} stands after {last.type}")
             last = event
-        if job.seq != len(log) or len(log) < book.length or (book.last and log[book.length - 1] is not book.last):
-            raise Violation("I5", f"{job.id}: the log has {len(log)} events, the job says {job.seq}")
         if last is None or END_OF.get(last.type) is not (job.status if job.ended else None):
             raise Violation("I5", f"{job.id} is {job.status} and its last event is {last and last.type}")
-        book.length, book.last = len(log), last
+        book.length, book.last = length, last
 
     def _check_steps(self, job: Job[Any], book: Book) -> None:
         stored = self._store._steps[job.id]
@@ -358,6 +349,16 @@ class Checker:
         for step in answer:
             if step.status == "completed" and book is not None and book.steps.get(step.key) != step.value:
                 raise Violation("I4", f"{call.args[0]}: {step.key} is read as {step.value}")
+
+
+ANSWERS: Mapping[str, Callable[[Checker, Call, Any], None]] = {
+    "claim": Checker._claimed,
+    "renew": Checker._renewed,
+    "apply": Checker._applied,
+    "insert": Checker._inserted,
+    "get": Checker._shown,
+    "steps": Checker._read_steps,
+}
 
 
 def _of(job: Job[Any]) -> str:

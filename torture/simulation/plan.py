@@ -126,7 +126,8 @@ def draw(chance: Random, seed: int, twist: int = 0, without: frozenset[str] = fr
     workers = tuple([(f"worker-{n}", _one(chance.random, (1, 1, 2))) for n in range(_one(chance.random, (1, 2, 2, 3)))])
     sweepers = tuple([f"sweeper-{n}" for n in range(_one(chance.random, (1, 1, 2)))])
     others = tuple([name for name in OTHERS if chance.random() < 0.2])
-    faults = {name: most * intensity for name, most in _MOST.items() if (intensity := _intensity(chance))}
+    roll = chance.random
+    faults = {name: most * 0.03 ** roll() for name, most in _MOST.items() if roll() < SHARE_ON}
     calm_at, stubborn = chance.uniform(20.0, 90.0), chance.random() < 0.2
     if twist:
         chance.seed(f"{seed} {twist}")
@@ -152,10 +153,6 @@ _MOST = {
     **dict.fromkeys(WORLD_FAULTS, 1.0),
 }
 """The highest chance of each."""
-
-
-def _intensity(chance: Random) -> float:
-    return 0.03 ** chance.random() if chance.random() < SHARE_ON else 0.0
 
 
 def _job(chance: Random, number: int) -> JobPlan:

@@ -120,6 +120,7 @@ class World:
         self._epoch = 0
         self._call_faults = _ladder(plan, CALL_FAULTS)
         self._node_faults = _ladder(plan, NODE_FAULTS)
+        self._handicaps = [name for name in ("lag", "starve", "clock") if name in plan.faults]
         self._scripts = {payload(job, rival): job for job in plan.jobs for rival in (False, True)}
 
     # -- who acts ---------------------------------------------------------------------------------------------------
@@ -127,23 +128,25 @@ class World:
     def node(self, name: str, role: str, *, mortal: bool = False) -> Node:
         """A new process."""
         node = Node(self, name, role, mortal=mortal)
-        if self.stormy:
-            self._handicap(node)
+        for name in self._handicaps:
+            self._handicap(node, name)
         self.nodes.append(node)
         return node
 
-    def _handicap(self, node: Node) -> None:
-        """A process may be far away, and its clock off, from its first moment on."""
-        chance, faults = self.chance.random, self.plan.faults
-        if "lag" in faults and chance() < 0.5:
+    def _handicap(self, node: Node, name: str) -> None:
+        """Half of the processes are far away, renew late, or have a clock that is off, from their first moment on."""
+        if self.chance.random() < 0.5:
+            return
+        if name == "lag":
             node.lag = LAG
-            self.counters["fault: lag"] += 1
-        if "starve" in faults and chance() < 0.5:
+        elif name == "starve":
             node.starved = True
-            self.counters["fault: starve"] += 1
-        if "clock" in faults and chance() < 0.5:
-            node.offset = MOST_OFF * (2.0 * chance() - 1.0)
-            self.counters["fault: clock"] += 1
+        else:
+            node.offset = self._off()
+        self.counters[f"fault: {name}"] += 1
+
+    def _off(self) -> float:
+        return MOST_OFF * (2.0 * self.chance.random() - 1.0)
 
     def start(self, coro: Coroutine[Any, Any, None], node: Node, after: float = 0.0) -> None:
         """Let a coroutine act within a process."""
@@ -216,7 +219,7 @@ class World:
         node = actor.node
         if actor.done or (node.hindered and self._hindered(node, what)):
             return
-        if self._node_faults and node.mortal and self.time < self.calm_at and self._struck(node):
+        if self._node_faults and node.mortal and self._struck(node):
             self._resume(what)
             return
         try:
@@ -262,7 +265,7 @@ class World:
         if call.method == "insert":
             self._inserts += 1
         chance = self.chance.random
-        if self._call_faults and self.time < self.calm_at:
+        if self._call_faults:
             drawn = chance()
             for edge, name in self._call_faults:
                 if drawn < edge:
@@ -367,7 +370,7 @@ class World:
         for edge, name in self._node_faults:
             if drawn < edge:
                 if name == "clock":
-                    node.offset = MOST_OFF * (2.0 * self.chance.random() - 1.0)
+                    node.offset = self._off()
                 elif not (node.running or node.role == "sweeper"):
                     return False
                 elif name == "kill":
@@ -424,10 +427,11 @@ class World:
     def _step_clock(self, _: object) -> None:
         if not self.settled:
             self.counters["fault: store-clock"] += 1
-            self.clock.time += MOST_OFF * (2.0 * self.chance.random() - 1.0)
+            self.clock.time += self._off()
             self.say("the store's clock jumps")
 
     def _calm(self, _: object) -> None:
+        self._call_faults, self._node_faults, self._handicaps = [], [], []
         for node in self.nodes:
             node.offset, node.lag, node.starved = 0.0, LATENCY, False
 

@@ -191,9 +191,11 @@ class Torment:
         return [job for job, found in zip(jobs, now, strict=True) if found is not None and found.deaths > job.deaths]
 
     async def _said(self, words: str, since: int) -> bool:
+        self._crew.check()
         return self._crew.said(words, since) > 0
 
     async def _busy(self) -> bool:
+        self._crew.check()
         count = {status: number for (_, status), number in (await self._app.count()).items() if not status.ended}
         return Status.PROCESSING in count and sum(count.values()) < BACKLOG
 

@@ -67,6 +67,12 @@ class Crew:
         worker.wait()
         self.workers.remove(worker)
 
+    def check(self) -> None:
+        """Raises RuntimeError if a worker has ended and nobody here has killed it."""
+        for worker in self.workers:
+            if worker.poll() is not None:
+                raise RuntimeError(f"worker process {worker.pid} ended by itself with {worker.returncode}")
+
     def go(self) -> None:
         """Let the held steps end."""
         Path(f"{self._calls}.go").touch()

@@ -21,6 +21,8 @@ from torture.power.recording import say
 app = Outlast(os.environ.get("WORKLOAD_STORE"), concurrency=20, lease=1.5, grace=0.2)
 
 TYPES = ("stepped", "stepped", "asks", "goes_on", "brief")
+PATIENCE = 240.0
+"""Seconds, on a machine that is busy with others, after which the workload counts as stuck."""
 HEAVY_EVERY = 8
 """Of so many seeds, one writes more than the log takes before it is brought into the file."""
 
@@ -76,7 +78,7 @@ async def drive(seed: int) -> None:
     chance = Random(seed)
     width = chance.choice((1, 4, 12))
     largest = chance.choice((200, 2_000, 20_000))
-    async with app.lifespan():
+    async with asyncio.timeout(PATIENCE), app.lifespan():
         for wave in range(4):
             second = await start_second() if wave in (1, 2) else None
             await asyncio.gather(*(one(Random(chance.random()), largest) for _ in range(width)))
@@ -94,6 +96,8 @@ async def drive(seed: int) -> None:
 async def start_second() -> "subprocess.Popen[bytes]":
     second = subprocess.Popen([sys.executable, "-m", "torture.power.workload", "work"])
     while second.pid not in {worker.pid for worker in await app.workers()}:
+        if second.poll() is not None:
+            raise RuntimeError(f"the second process ended by itself with {second.returncode}")
         await asyncio.sleep(0.01)
     return second
 

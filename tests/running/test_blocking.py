@@ -469,15 +469,18 @@ async def test_a_worker_that_is_full_of_them_hands_its_work_back_and_gives_up(ap
 
 async def test_threads_that_end_after_all_are_forgotten(app: Outlast, until: Until) -> None:
     app.concurrency = 4
+    let_go = threading.Event()
 
     @app.handler(timeout=0.1, retries=0)
     def lingers(ctx: SyncContext) -> None:
-        time.sleep(0.5)
+        let_go.wait()
 
     async with app.working() as worker:
         for count in (1, 2, 3):
+            let_go.clear()
             await app.wait(await lingers.submit(), 10)
             await until(lambda n=count: _fact(app.observe.counts["handler.hung"] == n), "it is left behind")  # type: ignore[misc]
+            let_go.set()
             await until(lambda: _fact(not threads_named("lingers")), "it ends")
         assert not worker.ended.is_set()
 

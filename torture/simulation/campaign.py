@@ -16,6 +16,9 @@ from torture.simulation.shrinking import shrunk
 
 SCHEDULES = 1_000_000
 CHUNK = 1_000
+PROGRESS = 100_000
+"""Schedules between two lines on how far it is."""
+
 MOST_SHOWN = 3
 """Failures that are shrunk and shown; the rest would mostly be the same."""
 
@@ -60,10 +63,12 @@ def run(fraction: float) -> Report:
     broken: list[Verdict] = []
     busy, began = 0.0, time.monotonic()
     with ProcessPoolExecutor(processes) as pool:
-        for met, failed, took in pool.map(_timed, chunks):
+        for seeds, (met, failed, took) in zip(chunks, pool.map(_timed, chunks), strict=True):
             counters.update(met)
             broken += failed
             busy += took
+            if seeds.stop % PROGRESS == 0:
+                print(f"simulation: {seeds.stop:,} schedules, {len(broken)} broken", flush=True)
     return Report(
         name="simulation",
         unit="schedules",

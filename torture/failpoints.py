@@ -16,7 +16,7 @@ from torture.failing.trial import Outcome, Point, die_at
 from torture.report import Report
 
 ROUNDS = 4
-"""In the first a worker dies at the first call from each site, in the others at a later one by chance."""
+"""In the first a worker dies at the first call from each site, in the others at one by chance."""
 
 AT_ONCE = 3
 """Trials at once for each core, for they mostly wait."""
@@ -24,30 +24,39 @@ AT_ONCE = 3
 
 def run(fraction: float) -> Report:
     """Every site of a worker, before and after, in so many rounds; of less than a round each site, before or after."""
+    logging.disable()
     rounds = max(round(ROUNDS * fraction), 1)
-    points = [point for number in range(rounds) for point in _round(number)]
+    points = list(_first())
     if ROUNDS * fraction < 1:
         points = [Random(site).choice(list(both)) for site, both in groupby(points, key=lambda point: point.site)]
+    if rounds > 1:
+        (calm,) = asyncio.run(_tried([None]))
+        points += [point for seed in range(1, rounds) for point in _later(Random(seed), calm.calls)]
     return _report(points, f"0..{rounds - 1}", required())
 
 
 def replay(arguments: Sequence[str]) -> Report:
     """`--at "before apply: append a step" [--nth 2]`: one trial."""
+    logging.disable()
     told = dict(zip(arguments[::2], arguments[1::2], strict=True))
     when, _, site = told["--at"].partition(" ")
     return _report([Point(when, site, int(told.get("--nth", "1")))], "0", frozenset())
 
 
-def _round(number: int) -> Iterator[Point]:
-    chance = Random(number)
+def _first() -> Iterator[Point]:
     for site in sorted(required()):
-        for when in ("before", "after"):
-            yield Point(when, site, 1 if number == 0 else chance.randint(2, 5))
+        yield Point("before", site)
+        yield Point("after", site)
+
+
+def _later(chance: Random, calls: Counter[str]) -> Iterator[Point]:
+    """At any of the calls that a worker which does not die makes from a site."""
+    for point in _first():
+        yield point._replace(nth=chance.randint(1, max(calls[point.site], 1)))
 
 
 def _report(points: Sequence[Point], seeds: str, sites: frozenset[str]) -> Report:
     began = time.monotonic()
-    logging.disable()
     outcomes = asyncio.run(_tried(points))
     calls = sum((outcome.calls for outcome in outcomes), Counter[str]())
     deaths = [point for point, outcome in zip(points, outcomes, strict=True) if outcome.died]
@@ -69,10 +78,10 @@ def _report(points: Sequence[Point], seeds: str, sites: frozenset[str]) -> Repor
     )
 
 
-async def _tried(points: Sequence[Point]) -> list[Outcome]:
+async def _tried(points: Sequence[Point | None]) -> list[Outcome]:
     free = asyncio.Semaphore(AT_ONCE * (os.cpu_count() or 1))
 
-    async def tried(point: Point) -> Outcome:
+    async def tried(point: Point | None) -> Outcome:
         async with free:
             with tempfile.TemporaryDirectory(prefix="outlast-failpoints-") as folder:
                 return await die_at(point, Path(folder))

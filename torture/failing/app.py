@@ -52,7 +52,7 @@ async def asks(ctx: Context) -> str:
 @app.handler(retries=50, backoff=0)
 async def naps(ctx: Context) -> str:
     try:
-        await ctx.wait_for("never", timeout=0.3)
+        await ctx.wait_for("never", timeout=1.0)
     except SignalTimeout:
         return "slept"
     return "woken"
@@ -79,7 +79,7 @@ async def fails(ctx: Context) -> None:
     raise Fail("as it should")
 
 
-@app.handler(retries=50, backoff=0, deadline=0.4)
+@app.handler(retries=50, backoff=0, deadline=1.0)
 async def late(ctx: Context) -> None:
     await ctx.wait_for("never")
 

@@ -185,8 +185,9 @@ async def canceller(world: "World", desk: Desk) -> None:
         except JobNotFound:
             return
         else:
-            # What is read after the wish was left may be stale.
-            if not job.ended and job.cancel_requested_at is None and "stale-read" not in world.plan.faults:
+            # What is read after the wish was left may be stale, or a job that came again after it was removed.
+            known = "stale-read" not in world.plan.faults and id not in world.checker.removed
+            if known and not job.ended and job.cancel_requested_at is None:
                 raise Violation("I8", f"{id} was acknowledged as cancelled and is {job.status}")
             return
 

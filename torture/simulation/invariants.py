@@ -89,7 +89,7 @@ class Checker:
         self._doubles = doubles
         self._books: dict[str, Book] = {}
         self._keys: dict[tuple[str | None, str], str] = {}
-        self._removed: set[str] = set()
+        self.removed: set[str] = set()
         self._latest = 0.0
 
     def after(self, call: Call, answer: Any) -> None:
@@ -115,7 +115,7 @@ class Checker:
     def close(self, accepted: Iterable[str]) -> None:
         """All is over: what was acknowledged has ended, or was removed for a reason that was looked at."""
         for id in accepted:
-            if id not in self._removed and not (id in self.jobs and self.jobs[id].ended):
+            if id not in self.removed and not (id in self.jobs and self.jobs[id].ended):
                 raise Violation("I1", f"{id} was acknowledged and did not end")
 
     # -- a job appears, changes, goes -------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ class Checker:
         if call.kwargs["owner"] not in (ANY, job.owner):
             raise Violation("I10", f"{id} was removed by somebody who does not own it")
         # Of a job that came again after it was removed, an old request to remove it may come again as well.
-        first = id not in self._removed
+        first = id not in self.removed
         if first and call.link.node.role == "sweeper" and (job.expires_at or 0.0) > self._latest:
             raise Violation("I17", f"{id} was removed before its time")
         if any(id in table for table in (store._events, store._steps, store._signals, store._reports)):
@@ -178,7 +178,7 @@ class Checker:
         self.counters["removed by retention" if call.link.node.role == "sweeper" else "removed by hand"] += 1
         del self.jobs[id]
         self.before.pop(id, None)
-        self._removed.add(id)
+        self.removed.add(id)
 
     # -- who wrote, and whether it might ----------------------------------------------------------------------------
 

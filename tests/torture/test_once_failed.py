@@ -26,7 +26,7 @@ FAILED: Mapping[int, str] = {
     90362: "a cancelled job was removed, and its submit came over again (which the check took for the same job)",
     1255: "a sweep took over a lease that was renewed meanwhile (its end was not checked)",
 }
-"""But for 90362, only stores and a lifecycle with a planted fault have failed; the true ones get the same seeds here."""
+"""But for 90362, only stores and a lifecycle with a planted fault have failed; the true ones get the same seeds."""
 
 
 @pytest.mark.parametrize("seed", FAILED)

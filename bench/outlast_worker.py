@@ -151,7 +151,9 @@ async def facts(folder: str) -> Numbers:
 @asynccontextmanager
 async def opened(folder: str, slots: int = 10) -> AsyncIterator[None]:
     app.store, app.concurrency = url(folder), slots
-    gc.freeze()  # as `outlast worker` does
+    # As `outlast worker` does.
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 50)
     async with app:
         yield
 

@@ -62,7 +62,7 @@ class Options(TypedDict, total=False):
     deadline:        a duration from submit to end, after which the job fails.
     keep:            how long the ended job stays, a duration.
     retries:         tries after the first, 0 to 100.
-    idempotency_key: the same key of the same owner within 24 h gives the same job.
+    idempotency_key: the same key of the same owner, within 24 h and while the job is kept, gives the same job.
     tags:            up to 10 words to find the job by.
     metadata:        a JSON object of up to 16 KiB that comes back unchanged with the job.
     external_id:     the caller's own name for the job.

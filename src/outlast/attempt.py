@@ -96,7 +96,7 @@ class Attempt:
         self._context: Context | None = None
         self._outcome: Outcome | None = None
         self._stirred: asyncio.Event | None = None
-        self._turned = False
+        self._turned = self._hung = False
         self._look_at: float | None = None
         self._leave_by: float | None = None
 
@@ -139,6 +139,9 @@ class Attempt:
             self._outcome = await self._call()
             if self.guard is None:
                 await self._end(self._outcome)
+        except Exception as error:
+            # Not the handler's: nothing can be said of the job, so its lease runs out.
+            self._recorder.lose(error)
         finally:
             self._runtime.alarms.call_off(self._stir)
             if self.guard is None:
@@ -151,11 +154,10 @@ class Attempt:
             arguments = self._handler.decode(self.job.payload_json or "{}")
         except InvalidRequest as error:
             return self._failed("payload_invalid", str(error))
-        try:
-            steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
-        except StoreError as error:
-            self._recorder.lose(error)
-            return Lost()
+        except Exception as error:
+            # Out of a validator of the user's own.
+            return self._raised(error)
+        steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
         self._context = self._runtime.context(
             self._recorder,
             self._store,
@@ -249,11 +251,12 @@ class Attempt:
                 self._context.turned()
 
     async def _unwind(self, task: "asyncio.Task[None]") -> None:
-        if task.done():
+        if task.done() or self._hung:
             return
         task.cancel()
         done, _ = await asyncio.wait({task}, timeout=UNWIND)
-        if not done:
+        self._hung = not done
+        if self._hung:
             self._observe("handler.hung", grace=UNWIND)
 
     async def _outlive(self, threads: Threads) -> None:

@@ -140,6 +140,11 @@ class Event:
     def is_end(self) -> bool:
         return self.type in END_EVENTS
 
+    @property
+    def is_move(self) -> bool:
+        """True if a move or a wish made it; all else an attempt wrote."""
+        return self.type in MOVE_EVENTS
+
     def wire(self, job_id: str) -> dict[str, Any]:
         """The flat object that SSE, JSON, WebSocket and webhooks all carry."""
         head = {"type": self.type, "jobId": job_id, "seq": self.seq, "time": rfc3339(self.time)}
@@ -147,6 +152,14 @@ class Event:
 
 
 END_EVENTS = frozenset({"job.completed", "job.failed", "job.cancelled"})
+MOVE_EVENTS = END_EVENTS | {
+    "job.created",
+    "job.queued",
+    "job.started",
+    "job.waiting",
+    "job.retrying",
+    "job.cancel_requested",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,9 +3,10 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Annotated, Any, NoReturn
 
 import pytest
+from pydantic import AfterValidator
 
 from outlast import Context, Fail, InvalidRequest, JobNotFound, Outlast, Retry, Status, WaitTimeout
 from outlast.job import Job
@@ -145,8 +146,8 @@ async def test_a_handler_that_will_not_stop_is_left_behind_after_a_while(
         await running.wait()
         await app.cancel(job.id)
         assert (await app.wait(job, 10)).status is Status.CANCELLED
-        stubborn.set()
-    assert app.observe.counts["handler.hung"] > 0
+    stubborn.set()
+    assert app.observe.counts["handler.hung"] == 1
 
 
 async def test_an_attempt_past_its_timeout_fails_and_is_tried_again(
@@ -247,6 +248,49 @@ async def test_a_job_whose_payload_no_longer_fits_fails_without_a_call(app: Outl
         ended = await app.wait(job, 10)
     assert ended.last_error is not None
     assert (ended.status, ended.last_error.code, called) == (Status.FAILED, "payload_invalid", [])
+
+
+async def test_a_validator_that_breaks_fails_the_attempt_as_the_handler_would(app: Outlast) -> None:
+    def looked_up(goal: str) -> str:
+        if broken:
+            raise RuntimeError("the list of goals cannot be read")
+        return goal
+
+    @app.handler(retries=0)
+    async def plan(ctx: Context, goal: Annotated[str, AfterValidator(looked_up)]) -> None: ...
+
+    broken = False
+    job = await plan.submit(goal="learn")
+    broken = True
+    async with app.working():
+        ended = await app.wait(job, 10)
+    assert ended.last_error is not None
+    assert (ended.last_error.code, ended.last_error.message) == (
+        "handler_error",
+        "RuntimeError: the list of goals cannot be read",
+    )
+    [attempt] = await app.attempts(job)
+    assert "in looked_up" in (attempt.traceback or "")
+
+
+async def test_an_attempt_that_cannot_be_begun_is_told_of_and_its_worker_can_stop(
+    app: Outlast, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    @app.handler
+    async def plan(ctx: Context) -> None: ...
+
+    def no_context(*parts: object) -> NoReturn:
+        raise RuntimeError("no context to be had")
+
+    monkeypatch.setattr(await app._runtime(), "context", no_context)
+    job = await plan.submit()
+    async with asyncio.timeout(10), app.working():
+        await until(lambda: _said(app, "attempt.broke"), "it is told that the attempt broke off")
+    assert (await app.get(job)).status is Status.PROCESSING, "until its lease runs out"
+
+
+async def _said(app: Outlast, happening: str) -> bool:
+    return app.observe.counts[happening] == 1
 
 
 async def test_a_worker_leaves_types_it_does_not_know_to_others(app: Outlast) -> None:

@@ -128,6 +128,21 @@ async def test_an_append_touches_neither_the_hot_row_nor_its_indexes(path: Path)
             assert touched == {"live"}
 
 
+async def test_what_an_attempt_wrote_does_not_lie_in_the_row_that_claims_read(path: Path) -> None:
+    async with opened(path) as store:
+        text = Event(type="job.output.delta", time=1.0, attempt=1, data={"text": "long"})
+        line = Event(type="job.log", time=1.0, attempt=1, data={"message": "long"})
+        first = new(store)
+        await store.insert([replace(first, events=(*first.events, text, line))])
+        job = await claim_one(store)
+        back = lifecycle.hand_back(job, "deploy", store.now())
+        await store.apply([replace(back, events=(text, line, *back.events))])
+        await claim_one(store)
+        types = ["created", "output.delta", "log", "started", "output.delta", "log", "queued", "started"]
+        assert [event.type for event in await store.events(job.id)] == [f"job.{type}" for type in types]
+        assert [log for (log,) in read(path, "select log from job") if "long" in log] == []
+
+
 async def test_a_removed_job_leaves_no_row_behind(path: Path) -> None:
     async with opened(path) as store:
         await store.insert([new(store, idempotency_key="once", batch_id="batch_1")])

@@ -7,7 +7,7 @@
 --   live     what an attempt writes while it runs; a job that has written nothing has no such row
 --   asked    what the submit fixed, and the payload; never written again
 --   result   the last error and the result
---   event    the log of what was appended; that of the moves lies in `job.log`, for a move writes that row anyway
+--   event    the log of what attempts wrote; that of the moves lies in `job.log`, for a move writes that row anyway
 --   step, signal    the remembered calls, the inbox
 --   report   what slices left for whoever operates: tracebacks, lines of logs
 --   record   small notes of workers, gates, tokens; no job's

@@ -1,4 +1,4 @@
-"""What reads the tables of SQLite. Each read is one statement, so that it sees one moment."""
+"""What reads the tables of SQLite. Every method runs inside a read transaction, so that it sees one moment."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict

@@ -282,8 +282,9 @@ _LAID: Mapping[str, tuple[int | None, Callable[[Any], Any] | None]] = {
 
 
 def log_text(events: Sequence[Event]) -> str:
-    """Numbered events as they lie in `job.log`."""
-    return "".join([f',[{e.seq},"{e.type}",{e.time!r},{e.attempt},{to_json(e.data).decode()}]' for e in events])
+    """The moves among numbered events, as they lie in `job.log`."""
+    moves = [event for event in events if event.is_move]
+    return "".join([f',[{e.seq},"{e.type}",{e.time!r},{e.attempt},{to_json(e.data).decode()}]' for e in moves])
 
 
 def log_of(text: str) -> list[Event]:

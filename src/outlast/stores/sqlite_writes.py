@@ -157,6 +157,7 @@ class Writes:
             return self._whole(WHOLE_BY_ID, (job.id,)) or job
         n = self._connection.last_insert_rowid()
         self._do(INSERT_ASKED, (n, rows.asked_text(job), job.payload_json))
+        self._write_written(n, events)
         if job.offsets:
             self._do(SAVE_LIVE, rows.live_row(n, job))
         self._write_steps(n, new.steps)
@@ -199,17 +200,23 @@ class Writes:
 
     def _write_append(self, stored: rows.Stored, events: Sequence[Event]) -> None:
         self._do(SAVE_LIVE, stored.shown())
-        for event in events:
-            self._do(INSERT_EVENT, rows.event_row(stored.n, event))
+        self._write_written(stored.n, events)
 
     def _write_move(self, stored: rows.Stored, events: Sequence[Event], shown: bool, set: Mapping[str, Any]) -> None:
         self._do(UPDATE_JOB, stored.moved(rows.log_text(events)))
+        self._write_written(stored.n, events)
         if shown:
             self._do(SAVE_LIVE, stored.shown())
         if "result_json" in set:
             self._do(SAVE_RESULT, (stored.n, set["result_json"]))
         elif "last_error" in set:
             self._do(SAVE_ERROR, (stored.n, rows.error_text(set["last_error"])))
+
+    def _write_written(self, n: int, events: Sequence[Event]) -> None:
+        """What an attempt wrote; it may be long, and claims need none of it."""
+        for event in events:
+            if not event.is_move:
+                self._do(INSERT_EVENT, rows.event_row(n, event))
 
     def _write_steps(self, n: int, steps: Sequence[Step]) -> None:
         for step in steps:

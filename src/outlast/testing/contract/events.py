@@ -1,6 +1,7 @@
 """Events: one gapless sequence per job, the end last; `version` is the number of the last that is no output."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 from outlast import lifecycle
@@ -105,6 +106,17 @@ class Events:
         assert await _numbers(store, job, output=False) == [1, 2, 4, 7]
         assert await _numbers(store, job, output=False, after=2, limit=1) == [4]
         assert await _numbers(store, job, output=False, limit=3) == [1, 2, 4], "the limit counts what is answered"
+
+    async def test_output_that_ends_with_a_move_is_read_in_its_place_and_only_where_output_is_wanted(
+        self, store: Store
+    ) -> None:
+        job = await processing(store)
+        move = lifecycle.complete(job, "1", store.now())
+        await wrote(store, replace(move, events=(output(1.0), log(2.0), output(3.0), *move.events)))
+        assert await _numbers(store, job) == [1, 2, 3, 4, 5, 6]
+        assert await _numbers(store, job, after=2, limit=2) == [3, 4]
+        assert await _numbers(store, job, output=False) == [1, 2, 4, 6]
+        assert await _numbers(store, job, output=False, after=2, limit=1) == [4]
 
     async def test_an_event_comes_back_as_it_was_written(self, store: Store) -> None:
         job = await processing(store)

@@ -153,7 +153,7 @@ async def opened(folder: str, slots: int = 10) -> AsyncIterator[None]:
     app.store, app.concurrency = url(folder), slots
     # As `outlast worker` does.
     gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)
     async with app:
         yield
 

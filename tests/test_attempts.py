@@ -15,7 +15,7 @@ NOW = 1_800_000_000.0
 
 
 def after(job: Job[Any], change: Change) -> Job[Any]:
-    return change.applied(job)[0]
+    return change.applied(job)
 
 
 def claimed(job: Job[Any], now: float = NOW) -> Job[Any]:

@@ -32,7 +32,7 @@ def after(job: Job[Any], change: Change | None) -> Job[Any]:
     """The job once a store has applied the change."""
     assert change is not None
     assert change.holds(job)
-    applied, _ = change.applied(job)
+    applied = change.applied(job)
     return replace(applied, tag=applied.tag if change.place is None else 0)
 
 

@@ -363,8 +363,7 @@ class Attempt:
                 self._observe("attempt.handed_back", reason=reason)
 
     def _observe(self, happening: str, **facts: Any) -> None:
-        job = self.job
-        self._runtime.observe(happening, job_id=job.id, type=job.type, attempt=job.attempt, **facts)
+        self._runtime.observe(happening, of=self.job, **facts)
 
 
 def _within(codec: Codec, result: Any, limit: int) -> str:

@@ -23,8 +23,6 @@ USE_JSON = "use JSON values"
 ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
 SCALARS = (str, int, bool, type(None))
 
-_dumps = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
 
 class Codec:
     """How the values of one annotation are written and read. `what` names the value in errors, `advice` the way out."""
@@ -40,7 +38,7 @@ class Codec:
             value = self._dumped(self._adapter, value)
         try:
             _require_plain(value, self, "$")
-            return _dumps(value)
+            return _text_of(value)
         except RecursionError:
             raise NotJson(self.what, "$", "a value nested too deeply", "flatten it") from None
 
@@ -143,6 +141,16 @@ def _require_plain(value: Any, codec: Codec, path: str) -> None:
         _require_text(value, codec, path)
     elif not isinstance(value, SCALARS):
         raise NotJson(codec.what, path, f"a value of type {type(value).__name__}", codec.advice)
+
+
+def _text_of(value: Any) -> str:
+    """Plain JSON values as text. Raises RecursionError beyond some 250 levels."""
+    from pydantic_core import PydanticSerializationError, to_json
+
+    try:
+        return to_json(value).decode()
+    except PydanticSerializationError as error:
+        raise RecursionError from error
 
 
 def _require_text(text: str, codec: Codec, path: str) -> None:

@@ -405,7 +405,8 @@ class Context:
     def begin(self) -> None:
         """The task that calls this is the handler's own, and sees this Context as the current one."""
         _current.set(self)
-        _frame.set(None)
+        if _frame.get() is not None:
+            _frame.set(None)
         self._main = asyncio.current_task()
 
     def end_soon(self) -> None:

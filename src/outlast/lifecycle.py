@@ -346,7 +346,7 @@ def _requeue(job: Job[Any], move: str, now: float, reason: str, **also: Any) -> 
     return change if change.set["status"] is not QUEUED else replace(change, place="front")
 
 
-def _move(job: Job[Any], name: str, now: float, events: Sequence[Event], **changed: Any) -> Change:
+def _move(job: Job[Any], name: str, now: float, events: tuple[Event, ...], **changed: Any) -> Change:
     move = MOVES[name]
     if job.status not in move.sources:
         raise IllegalMove(f"{name}: {job.id} is {job.status}, not {' or '.join(sorted(move.sources))}")
@@ -354,12 +354,11 @@ def _move(job: Job[Any], name: str, now: float, events: Sequence[Event], **chang
         return _cancelled(job, now)
     changed |= {"status": move.target, "turn": job.turn + 1}
     if job.status is PROCESSING:
-        failed = tuple(step for step in job.open_steps if step.status == "failed")
-        freed = {"lease": None, "lease_until": None, "worker": None, "current_step": None, "open_steps": failed}
-        changed = freed | changed
+        failed = tuple([step for step in job.open_steps if step.status == "failed"])
+        changed |= {"lease": None, "lease_until": None, "worker": None, "current_step": None, "open_steps": failed}
     if move.target in ENDED:
         changed |= {"completed_at": now, "next_at": now + job.keep, "tag": None, "waiting": None}
-    return Change(id=job.id, turn=job.turn, lease=job.lease, set=changed, events=tuple(events))
+    return Change(id=job.id, turn=job.turn, lease=job.lease, set=changed, events=events)
 
 
 def _ran(job: Job[Any], now: float) -> float:

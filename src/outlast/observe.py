@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from outlast.job import Job
 from outlast.metrics import Meter, Totals
 
 logger = logging.getLogger("outlast")
@@ -69,18 +70,23 @@ class Observe:
         self.counts: Counter[str] = Counter()
         self.meter = Meter()
 
-    def __call__(self, happening: str, *, error: BaseException | None = None, **facts: Any) -> None:
+    def __call__(
+        self, happening: str, *, of: Job[Any] | None = None, error: BaseException | None = None, **facts: Any
+    ) -> None:
         """Something happened.
 
         Parameters
         ----------
         happening: a key of WORDS.
+        of: the job that it happened to, for the facts `job_id`, `type` and `attempt`.
         error: logged with its traceback.
         facts: named in the wording, and fields of the log record.
         """
         self.counts[happening] += 1
         level, words = WORDS[happening]
         if logger.isEnabledFor(level):
+            if of is not None:
+                facts |= {"job_id": of.id, "type": of.type, "attempt": of.attempt}
             fields = {name if name not in _TAKEN else f"{name}_": value for name, value in facts.items()}
             logger.log(level, words, facts, exc_info=error, extra={**fields, "action": happening})
 

@@ -367,7 +367,7 @@ class Recorder:
         """As `_offer`; the job is then as it was written."""
         written = await self._offer(change)
         if written:
-            self.job, _ = change.applied(self.job)
+            self.job = change.applied(self.job)
         return written
 
     async def _offer(self, change: Change) -> bool:

@@ -46,15 +46,24 @@ class Replay:
     def __init__(self, steps: Sequence[Step], recorder: Recorder, most: int) -> None:
         self._recorder = recorder
         self._most = most
-        self._known = {step.key: step for step in steps}
-        self._recorded = {step.index for step in steps if step.status == "completed"}
-        self._unpassed = {step.key for step in steps if step.status == "completed"}
-        self._next_index = max((step.index for step in steps), default=-1) + 1
+        self._known: dict[str, Step] = {}
+        self._recorded: set[int] = set()
+        self._unpassed: set[str] = set()
+        self._next_index = 0
         self._missed: set[str] = set()
         self._calls: dict[str, int] = {}
+        if steps:
+            self._take(steps)
         recorder.silent = bool(self._unpassed)
         if not recorder.silent:
             recorder.loud(())
+
+    def _take(self, steps: Sequence[Step]) -> None:
+        completed = [step for step in steps if step.status == "completed"]
+        self._known = {step.key: step for step in steps}
+        self._recorded = {step.index for step in completed}
+        self._unpassed = {step.key for step in completed}
+        self._next_index = max(step.index for step in steps) + 1
 
     def enter(self, name: str, arguments: Any, parent: Frame | None) -> Frame:
         """The frame of a call. Raises NotJson if its arguments cannot be compared, LimitExceeded beyond the cap."""
@@ -91,6 +100,8 @@ class Replay:
 
     def called_otherwise(self) -> list[str]:
         """Names of steps that are remembered, and were called this time, but with other arguments."""
+        if not (self._unpassed and self._missed):
+            return []
         return sorted({_name(key) for key in self._unpassed if _call(key) in self._missed})
 
     def over(self) -> None:

@@ -124,7 +124,7 @@ class Attempting:
         if change is None:
             _failed(self._span, "lease_lost", "what it wrote since is refused")
             return
-        ended, _ = change.applied(job)
+        ended = change.applied(job)
         status = str(ended.status)
         self._span.set_attribute("outlast.status", status)
         if status in ("retrying", "failed") and ended.last_error is not None:

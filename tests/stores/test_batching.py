@@ -1,7 +1,6 @@
 """Many awaiting callers become one call, and each gets the answer, or the error, that is its own."""
 
 import asyncio
-import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -71,9 +70,9 @@ async def test_an_idle_batcher_hands_an_item_straight_on(engine: Engine) -> None
 async def test_items_that_come_while_a_call_is_in_flight_go_together_in_the_next(engine: Engine) -> None:
     engine.gate = asyncio.Semaphore(0)
     batcher = engine.batcher()
-    tasks = [asyncio.create_task(batcher.add(Item("a", 0)))]
+    tasks = [asyncio.ensure_future(batcher.add(Item("a", 0)))]
     await settle()
-    tasks += [asyncio.create_task(batcher.add(Item(f"job_{n}", n))) for n in range(1, 6)]
+    tasks += [asyncio.ensure_future(batcher.add(Item(f"job_{n}", n))) for n in range(1, 6)]
     await settle()
     assert engine.numbers() == [[0]]
     engine.gate.release()
@@ -107,7 +106,7 @@ async def test_a_batch_holds_at_most_4_mib_unless_one_item_alone_is_more(engine:
 async def test_lanes_are_in_flight_side_by_side_but_one_job_stays_in_one_lane(engine: Engine) -> None:
     engine.gate = asyncio.Semaphore(0)
     batcher = engine.batcher(lanes=4)
-    tasks = [asyncio.create_task(batcher.add(Item(f"job_{n % 50}", n))) for n in range(100)]
+    tasks = [asyncio.ensure_future(batcher.add(Item(f"job_{n % 50}", n))) for n in range(100)]
     await settle()
     assert engine.most_in_flight > 1
     lanes = [{item.job for item in call} for call in engine.calls]
@@ -138,10 +137,10 @@ async def test_an_unavailable_store_fails_the_whole_batch_at_once(engine: Engine
 async def test_a_caller_that_goes_away_does_not_stop_its_item_nor_the_others(engine: Engine) -> None:
     engine.gate = asyncio.Semaphore(0)
     batcher = engine.batcher()
-    tasks = [asyncio.create_task(batcher.add(Item("a", n))) for n in range(3)]
+    tasks = [asyncio.ensure_future(batcher.add(Item("a", n))) for n in range(3)]
     await settle()
     tasks[1].cancel()
-    waiting = asyncio.create_task(batcher.add(Item("a", 3)))
+    waiting = asyncio.ensure_future(batcher.add(Item("a", 3)))
     await settle()
     waiting.cancel()
     engine.gate.release()
@@ -158,13 +157,11 @@ async def test_each_event_loop_is_answered_on_its_own(engine: Engine) -> None:
     batcher = engine.batcher()
     answers: list[int] = []
 
-    def elsewhere() -> None:
-        answers.append(asyncio.run(batcher.add(Item("a", 2))))
+    async def elsewhere() -> None:
+        answers.append(await batcher.add(Item("a", 2)))
 
     assert await batcher.add(Item("a", 1)) == 1
-    thread = threading.Thread(target=elsewhere)
-    thread.start()
-    await asyncio.to_thread(thread.join)
+    await asyncio.to_thread(asyncio.run, elsewhere())
     assert answers == [2]
 
 

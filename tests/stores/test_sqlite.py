@@ -16,9 +16,10 @@ from outlast import lifecycle
 from outlast.errors import ConfigurationError, JobNotFound, StoreError, StoreRefused, StoreUnavailable
 from outlast.job import Change, Event, Job, Signal, Step
 from outlast.report import Report
-from outlast.stores import sqlite_file, sqlite_reads, sqlite_writes
+from outlast.stores import sqlite_checkpoint, sqlite_file, sqlite_reads, sqlite_writes
 from outlast.stores.base import News, Query
 from outlast.stores.sqlite import SqliteStore
+from outlast.stores.sqlite_many import Many
 from tests.stores.sqlite_ground import claim_one, each_connection, new, opened, read, until
 
 
@@ -162,6 +163,109 @@ async def test_a_removed_job_leaves_no_row_behind(path: Path) -> None:
         assert {table: read(path, f"select * from {table}") for table in tables} == {table: [] for table in tables}
 
 
+@pytest.mark.parametrize("count", [1, 3, 4, 31, 32, 255, 256, 1_000])
+def test_any_number_of_rows_is_written_in_their_order_by_a_few_statements(count: int) -> None:
+    connection = apsw.Connection(":memory:")
+    connection.execute("create table kept (place integer primary key autoincrement, a, b)")
+    statements: list[str] = []
+
+    def execute(statement: str, values: Any) -> None:
+        statements.append(statement)
+        connection.execute(statement, values)
+
+    rows = [(number, f"{number}") for number in range(count)]
+    Many("insert into kept (a, b) values {rows}", 2).run(execute, rows)
+    assert connection.execute("select a, b from kept order by place").fetchall() == rows
+    assert len(statements) <= count // 256 + 7 + 7 + 3
+    connection.close()
+
+
+async def test_several_changes_of_one_job_in_one_call_are_all_written(path: Path) -> None:
+    async with opened(path) as store:
+        await store.insert([new(store)])
+        job = await claim_one(store)
+        signals = [Signal(name=name, value="1", key=name) for name in "abc"]
+        changes = []
+        for signal in signals:
+            change = lifecycle.signal(job, signal, store.now())
+            assert change is not None
+            changes.append(change)
+            job = change.applied(job)
+        assert await store.apply(changes) == [None, None, None]
+        assert [(s.number, s.name) for s in await store.signals(job.id)] == [(1, "a"), (2, "b"), (3, "c")]
+        assert (await store.get([job.id]))[0] == job.evolve(payload_json=None)
+
+
+# -- the log of commits ---------------------------------------------------------------------------------------------
+
+
+async def test_the_log_is_copied_beside_the_commits_and_begins_anew(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "LONG", 100)
+    monkeypatch.setattr(sqlite_checkpoint, "LONGER", 50)
+    copied_by: list[str] = []
+    copy = sqlite_checkpoint._copy
+
+    def noted(connection: apsw.Connection) -> None:
+        copied_by.append(threading.current_thread().name)
+        copy(connection)
+
+    monkeypatch.setattr(sqlite_checkpoint, "_copy", noted)
+    async with opened(path) as store:
+        longest = 0
+        while len(copied_by) < 10:
+            await store.insert([new(store, payload_json='"' + "x" * 2_000 + '"') for _ in range(20)])
+            longest = max(longest, path.with_name(f"{path.name}-wal").stat().st_size)
+        assert copied_by[:10] == ["outlast-sqlite-checkpoint", "outlast-sqlite-write"] * 5
+        assert longest < 4_000 * 4_096, "however many commits there were"
+        written = path.stat().st_size
+    assert written > 100 * 4_096, "the pages are in the file before it is closed"
+
+
+async def test_a_reader_that_keeps_the_log_from_beginning_anew_costs_no_copy_at_each_commit(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "LONG", 100)
+    copies: list[int] = []
+    copy = sqlite_checkpoint._copy
+
+    def counted(connection: apsw.Connection) -> None:
+        copies.append(1)
+        copy(connection)
+
+    monkeypatch.setattr(sqlite_checkpoint, "_copy", counted)
+    async with opened(path) as store:
+        await store.insert([new(store)])
+        reader = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        reader.execute("begin")
+        assert reader.execute("select count(*) from job").fetchall() == [(1,)]
+        for _ in range(60):
+            await store.insert([new(store)])
+        await until(lambda: len(copies) == 2, "one of a thread, one of the writer")
+        reader.close()
+
+
+async def test_a_log_that_cannot_be_copied_takes_nothing_from_the_commits(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_checkpoint, "LONG", 10)
+    tried: list[int] = []
+
+    def full(connection: apsw.Connection) -> None:
+        tried.append(1)
+        raise apsw.FullError("database or disk is full")
+
+    monkeypatch.setattr(sqlite_checkpoint, "_copy", full)
+    async with opened(path) as store:
+        jobs: list[Job[Any]] = []
+        while len(tried) < 2:
+            jobs += await store.insert([new(store)])
+        assert await store.get([job.id for job in jobs]) == [job.evolve(payload_json=None) for job in jobs]
+
+
+# -- how it is read -------------------------------------------------------------------------------------------------
+
 PLANS = {
     "job_ready": [sqlite_writes.READY, sqlite_writes.HEAD],
     "job_own": [sqlite_writes.OWN],
@@ -173,6 +277,7 @@ PLANS = {
     "job_owner": [sqlite_reads.PAGE[sqlite_reads.BY_OWNER, False], sqlite_reads.COUNT_OF_OWNER],
     "job_shape": [sqlite_reads.PAGE[sqlite_reads.BY_SHAPE, True], sqlite_reads.COUNT],
     "job_batch": [sqlite_reads.PAGE[sqlite_reads.BY_BATCH, False]],
+    "INTEGER PRIMARY KEY": [statement for _, statement in sqlite_writes.UPDATE_JOB.statements],
 }
 
 

@@ -208,7 +208,7 @@ class Slice:
         if refused is not None:
             self._refresh(refused)
         elif consumed:
-            self.job, _ = change.applied(self.job)
+            self.job = change.applied(self.job)
         return refused is None
 
     async def _finish(self, outcome: Outcome) -> None:

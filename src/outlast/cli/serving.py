@@ -142,7 +142,7 @@ def _spare_the_collector() -> None:
     # What was imported stays, and a job leaves next to nothing in circles: to look for it every few jobs costs more
     # than it ever finds.
     gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
+    gc.set_threshold(50_000, 20, 50)
 
 
 def _check(app: "Outlast", *more: str) -> None:

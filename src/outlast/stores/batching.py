@@ -46,7 +46,7 @@ class Batcher(Generic[Item, Answer]):
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Lane[Item, Answer]]] = WeakKeyDictionary()
         self._last: tuple[asyncio.AbstractEventLoop | None, list[_Lane[Item, Answer]]] = None, []
 
-    async def add(self, item: Item) -> Answer:
+    def add(self, item: Item) -> "asyncio.Future[Answer]":
         """The answer to this item. A caller that goes away does not stop it."""
         loop = asyncio.get_running_loop()
         lanes = self._lanes_of(loop)
@@ -55,7 +55,7 @@ class Batcher(Generic[Item, Answer]):
         lane.waiting.append((item, future))
         if lane.task is None:
             lane.task = loop.create_task(self._drain(lane))
-        return await future
+        return future
 
     def _lanes_of(self, loop: asyncio.AbstractEventLoop) -> "list[_Lane[Item, Answer]]":
         last, lanes = self._last
@@ -140,14 +140,14 @@ class Batched:
         self._changes = Batcher(store.apply, job=lambda change: change.id, size=_size_of_change, lanes=lanes)
         self._gets = Batcher(self._get_all, job=lambda wanted: wanted.id, size=lambda wanted: 0, lanes=lanes)
 
-    async def insert(self, new: NewJob) -> Job[Any]:
-        return await self._inserts.add(new)
+    def insert(self, new: NewJob) -> Awaitable[Job[Any]]:
+        return self._inserts.add(new)
 
-    async def apply(self, change: Change) -> Job[Any] | None:
-        return await self._changes.add(change)
+    def apply(self, change: Change) -> Awaitable[Job[Any] | None]:
+        return self._changes.add(change)
 
-    async def get(self, job_id: str, *, owner: Owner = ANY, payload: bool = False) -> Job[Any] | None:
-        return await self._gets.add(_Wanted(job_id, owner, payload))
+    def get(self, job_id: str, *, owner: Owner = ANY, payload: bool = False) -> Awaitable[Job[Any] | None]:
+        return self._gets.add(_Wanted(job_id, owner, payload))
 
     async def _get_all(self, wanted: Sequence[_Wanted]) -> list[Job[Any] | None]:
         alike: dict[tuple[Owner, bool], list[str]] = defaultdict(list)

@@ -10,7 +10,7 @@ from typing import Any, Literal, Self
 
 from outlast import lifecycle
 from outlast.errors import JobNotFound
-from outlast.job import LIVE, RANK, Change, Event, Job, NewJob, Signal, Status, Step
+from outlast.job import LIVE, RANK, Change, Event, Job, NewJob, Signal, Status, Step, numbered
 from outlast.report import REPORTS, Report
 from outlast.stores.base import (
     ANY,
@@ -163,11 +163,11 @@ class MemoryStore:
         return None
 
     def _write(self, job: Job[Any], change: Change) -> None:
-        job, events = change.applied(job)
+        self._events[job.id] += numbered(change.events, job.seq)
+        job = change.applied(job)
         if change.place is not None:
             job = job.evolve(tag=self._tag(job, change.place))
         self._jobs[job.id] = job
-        self._events[job.id] += events
         steps = self._steps[job.id]
         for step in change.steps:
             if step.key not in steps or steps[step.key].status != "completed":

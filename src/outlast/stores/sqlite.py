@@ -3,8 +3,10 @@
     sqlite.py          the store: each method becomes a call to a thread (this file)
     sqlite_engine.py   the threads: group commit, reads, news of other processes
     sqlite_writes.py   what writes to the tables
+    sqlite_many.py     one statement for many rows
     sqlite_reads.py    what reads them
     sqlite_rows.py     records to rows and back
+    sqlite_checkpoint.py   the log copied into the file, beside the commits
     sqlite_file.py     the file: is it ours, may it be trusted, is its schema up to date
     sqlite_0001.sql    the tables
 
@@ -34,6 +36,7 @@ from outlast.stores.base import (
     Query,
     Record,
 )
+from outlast.stores.sqlite_checkpoint import Checkpoints
 from outlast.stores.sqlite_engine import Lane, Reader, Writer
 from outlast.stores.sqlite_file import SCHEMA, connect, open_file, place_of
 from outlast.stores.sqlite_reads import Reads
@@ -84,7 +87,8 @@ class SqliteStore:
 
     def _start_writer(self) -> Writer:
         connection = open_file(self._place)
-        return Writer(connection, Writes(connection, self.clock), self._listeners)
+        checkpoints = Checkpoints(connection, lambda: connect(self._place))
+        return Writer(connection, Writes(connection, self.clock), checkpoints, self._listeners)
 
     def _start_reader(self) -> Reader:
         connection = connect(self._place)

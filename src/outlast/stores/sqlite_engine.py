@@ -22,6 +22,7 @@ import apsw
 
 from outlast.errors import ConfigurationError, OutlastError, StoreError, StoreRefused, StoreUnavailable
 from outlast.stores.base import Listeners, News
+from outlast.stores.sqlite_checkpoint import Checkpoints
 from outlast.stores.sqlite_file import PATIENCE
 from outlast.stores.sqlite_reads import Reads
 from outlast.stores.sqlite_writes import Writes
@@ -187,13 +188,17 @@ class Reader:
 class Writer:
     """Runs writes with group commit, tells what they wrote, and watches for what others write."""
 
-    def __init__(self, connection: apsw.Connection, writes: Writes, listeners: Listeners) -> None:
+    def __init__(
+        self, connection: apsw.Connection, writes: Writes, checkpoints: Checkpoints, listeners: Listeners
+    ) -> None:
         self._connection, self._writes, self._listeners = connection, writes, listeners
+        self._checkpoints = checkpoints
         self._seen = self._version()
         self._awake_until = 0.0
 
     def idle(self) -> float:
         self._watch()
+        self._checkpoints.look()
         return WATCH_AWAKE if time.monotonic() < self._awake_until else WATCH_IDLE
 
     def serve(self, calls: Sequence[Call[Any]]) -> None:
@@ -241,6 +246,7 @@ class Writer:
         return int(self._connection.pragma("data_version"))
 
     def close(self) -> None:
+        self._checkpoints.wait()
         self._connection.close()
 
 

@@ -18,8 +18,6 @@ SCHEMA = 1
 """The number of the last migration, sqlite_0001.sql being the first."""
 DURABILITY = {"disk": "full", "process": "normal"}
 """What a commit survives, and the `synchronous` that gives it. In WAL mode, `normal` syncs at checkpoints only."""
-CHECKPOINT_PAGES = 4000
-"""Four times the default: a page that several commits dirty is copied once, for at most 16 MiB of log to replay."""
 LOG_BYTES = 64 * 1024 * 1024
 """A log that grew behind a long read is cut back to this."""
 CACHE_KIB = 64 * 1024
@@ -86,7 +84,7 @@ def connect(place: Place) -> apsw.Connection:
     # Without this a statement is planned anew for each value bound to it, which costs more than to run it.
     connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     connection.pragma("synchronous", DURABILITY[place.durability])
-    connection.pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+    connection.pragma("wal_autocheckpoint", 0)  # sqlite_checkpoint.py copies the log
     connection.pragma("journal_size_limit", LOG_BYTES)
     connection.pragma("cache_size", -CACHE_KIB)
     connection.pragma("temp_store", "memory")

@@ -3,12 +3,12 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
 from pydantic_core import to_json
 
-from outlast.job import ASKED_FIELDS, RANK, Change, Event, Job, JobError, Signal, Status, Step, Waiting, number
+from outlast.job import ASKED_FIELDS, RANK, Change, Event, Job, JobError, Signal, Status, Step, Waiting, counted
 from outlast.report import Line, Report
 from outlast.stores.base import Record
 
@@ -58,7 +58,6 @@ _COUNTED, _SHOWN = len(MOVED), len(MOVED) + len(COUNTED)
 _N, _RANK, _OWNER, _KEPT = (WHOLE.index(name) for name in ("n", "rank", "owner", KEPT[0]))
 _END_OF_KEPT = _KEPT + len(KEPT)
 _STATUS, _PROGRESS = PLACE["status"], SHOWN.index("progress")
-_NO_FIELDS = ("n", "appended", "logged")
 COMPLETED = Status.COMPLETED.value
 
 dumps = json.JSONEncoder(separators=(",", ":")).encode
@@ -106,25 +105,30 @@ class Stored:
     def tag(self, tag: int | None) -> None:
         self._kept[_TAG] = tag
 
-    def lay(self, change: Change) -> tuple[tuple[Event, ...], bool]:
-        """Take over what the change sets; its events with their numbers, and whether `live` has something to show."""
+    @property
+    def seq(self) -> int:
+        seq: int = self._kept[_SEQ]
+        return seq
+
+    def lay(self, change: Change) -> bool:
+        """Take over what the change sets; True if `live` has something new to show."""
         kept = self._kept
         shown = kept[_SHOWN:]
         for name, value in change.set.items():
             place, encode = _LAID[name]
             if place is not None:
                 kept[place] = value if encode is None else encode(value)
-        events, kept[_SEQ], kept[_VERSION] = number(change.events, kept[_SEQ], kept[_VERSION])
-        if events:
-            kept[_UPDATED] = events[-1].time
+        if change.events:
+            kept[_SEQ], kept[_VERSION] = counted(change.events, kept[_SEQ], kept[_VERSION])
+            kept[_UPDATED] = change.events[-1].time
         if kept[_STATUS] == COMPLETED:
             # That it is at 100 the view knows by itself.
             shown[_PROGRESS] = kept[_SHOWN + _PROGRESS]
-        return events, shown != kept[_SHOWN:]
+        return shown != kept[_SHOWN:]
 
     def moved(self, log: str) -> list[Any]:
         """For the row in `job`, `log` being what is added to its log."""
-        return [*self._kept[:_SHOWN], log, self.n]
+        return [self.n, log, *self._kept[:_SHOWN]]
 
     def shown(self) -> list[Any]:
         """For the row in `live`."""
@@ -133,24 +137,19 @@ class Stored:
 
 def job_of(row: Sequence[Any]) -> Job[Any]:
     """From a whole row of the view `whole`."""
-    values: dict[str, Any] = dict(zip(WHOLE, row, strict=True))
-    for name in _NO_FIELDS:
-        del values[name]
-    for name, decode in _DECODED:
-        value = values[name]
-        if value is None:
-            del values[name]  # what Job has by itself
-        else:
-            values[name] = decode(value)
-    values["priority"] = _PRIORITY[values.pop("rank")]
-    values["payload_json"] = values.pop("payload")
-    asked = values.pop("asked")
-    return _BLANK.evolve(**values) if asked == "{}" else _BLANK.evolve(**values, **_asked_of(asked))
+    values = dict(zip(_FIELDS, _fields_of(row), strict=True))
+    for place, name, decode in _DECODED:
+        if row[place] is not None:
+            values[name] = decode(row[place])
+    if row[_ASKED_AT] != "{}":
+        values |= _asked_of(row[_ASKED_AT])
+    return _BLANK.evolve(values)
 
 
-def job_row(job: Job[Any], log: str) -> Values:
+def job_row(n: int, job: Job[Any], log: str) -> Values:
     """A new job for the table `job`."""
     return (
+        n,
         job.id,
         job.type,
         job.owner,
@@ -165,14 +164,13 @@ def job_row(job: Job[Any], log: str) -> Values:
 
 def claimed_row(n: int, job: Job[Any], log: str) -> Values:
     """A claimed job for its row in `job`, `log` being what is added to its log."""
-    return (*_moved_row(job), log, n)
+    return (n, log, *_moved_row(job))
 
 
 def _moved_row(job: Job[Any]) -> list[Any]:
     row = list(_moved_of(job))
     for place, encode in _MOVED_ENCODED:
-        if row[place] is not None:
-            row[place] = encode(row[place])
+        row[place] = encode(row[place])
     return row
 
 
@@ -186,8 +184,11 @@ def live_row(n: int, job: Job[Any]) -> Values:
 
 def asked_text(job: Job[Any]) -> str:
     """What the submit fixed, without what is default."""
-    values = zip(_ASKED.items(), _all_asked_of(job), strict=True)
-    return dumps({name: value for (name, default), value in values if value != default})
+    asked = _all_asked_of(job)
+    if asked == _NOTHING_ASKED:
+        return "{}"
+    each = zip(_ASKED.items(), asked, strict=True)
+    return dumps({name: value for (name, default), value in each if value != default})
 
 
 def error_text(error: JobError | None) -> str | None:
@@ -208,8 +209,10 @@ def _default(field: Any) -> Any:
 
 _ASKED = {field.name: _default(field) for field in fields(Job) if field.name in ASKED_FIELDS - set(FIXED)}
 _BLANK: Job[Any] = Job(id="", type="")
+_NAMED_OTHERWISE = {"rank": "priority", "payload": "payload_json"}
+_ASKED_AT = WHOLE.index("asked")
 _moved_of, _shown_of, _all_asked_of = attrgetter(*MOVED, *COUNTED), attrgetter(*SHOWN), attrgetter(*_ASKED)
-_PRIORITY = {rank: priority for priority, rank in RANK.items()}
+_NOTHING_ASKED = tuple(_ASKED.values())
 
 
 # -- fields that SQLite has no type for -------------------------------------------------------------------------------
@@ -249,8 +252,6 @@ def _error_of(text: str) -> JobError:
 
 
 _ENCODE: Mapping[str, Callable[[Any], Any]] = {
-    "status": str,
-    "resumes": int,
     "waiting": _waiting_text,
     "inbox": _names_text,
     "open_steps": _steps_text,
@@ -258,7 +259,8 @@ _ENCODE: Mapping[str, Callable[[Any], Any]] = {
     "usage": _mapping_text,
 }
 _DECODE: Mapping[str, Callable[[Any], Any]] = {
-    "status": Status,
+    "rank": {rank: priority for priority, rank in RANK.items()}.__getitem__,
+    "status": {status.value: status for status in Status}.__getitem__,
     "resumes": bool,
     "waiting": _waiting_of,
     "inbox": _names_of,
@@ -269,7 +271,11 @@ _DECODE: Mapping[str, Callable[[Any], Any]] = {
 }
 
 
-_DECODED = list(_DECODE.items())
+_NO_FIELDS = ("n", "appended", "logged", "asked")
+_PLAIN = [name for name in WHOLE if name not in (*_NO_FIELDS, *_DECODE)]
+_FIELDS = [_NAMED_OTHERWISE.get(name, name) for name in _PLAIN]
+_fields_of = itemgetter(*map(WHOLE.index, _PLAIN))
+_DECODED = [(WHOLE.index(name), _NAMED_OTHERWISE.get(name, name), decode) for name, decode in _DECODE.items()]
 _MOVED_ENCODED = [(PLACE[name], _ENCODE[name]) for name in MOVED if name in _ENCODE]
 _LAID: Mapping[str, tuple[int | None, Callable[[Any], Any] | None]] = {
     **{name: (place, _ENCODE.get(name)) for name, place in PLACE.items()},
@@ -281,10 +287,14 @@ _LAID: Mapping[str, tuple[int | None, Callable[[Any], Any] | None]] = {
 # -- what belongs to a job ---------------------------------------------------------------------------------------------
 
 
-def log_text(events: Sequence[Event]) -> str:
-    """The moves among numbered events, as they lie in `job.log`."""
-    moves = [event for event in events if event.is_move]
-    return "".join([f',[{e.seq},"{e.type}",{e.time!r},{e.attempt},{to_json(e.data).decode()}]' for e in moves])
+def log_text(events: Sequence[Event], seq: int) -> str:
+    """The moves among events whose first number follows `seq`, as they lie in `job.log`."""
+    text = ""
+    for number, event in enumerate(events, seq + 1):
+        if event.is_move:
+            data = to_json(event.data).decode()
+            text += f',[{number},"{event.type}",{event.time!r},{event.attempt},{data}]'
+    return text
 
 
 def log_of(text: str) -> list[Event]:
@@ -294,8 +304,8 @@ def log_of(text: str) -> list[Event]:
     ]
 
 
-def event_row(n: int, event: Event) -> Values:
-    return n, event.seq, event.type, event.time, event.attempt, event.is_output, dumps(dict(event.data))
+def event_row(n: int, seq: int, event: Event) -> Values:
+    return n, seq, event.type, event.time, event.attempt, event.is_output, dumps(dict(event.data))
 
 
 def event_of(row: Sequence[Any]) -> Event:

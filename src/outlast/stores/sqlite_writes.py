@@ -14,6 +14,7 @@ from outlast.job import RANK, Change, Event, Job, NewJob, Status, Step
 from outlast.report import REPORTS
 from outlast.stores import sqlite_rows as rows
 from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
+from outlast.stores.sqlite_many import Many
 
 IDEMPOTENCY = 24 * 3600.0
 
@@ -27,12 +28,14 @@ STORED = f"select {', '.join(rows.STORED)} from whole where id in (select value 
 
 _N, _ID, _APPENDED, _LOGGED = (rows.WHOLE.index(name) for name in ("n", "id", "appended", "logged"))
 
-_JOB = (*rows.FIXED, *rows.MOVED, *rows.COUNTED, "log")
-INSERT_JOB = f"insert into job ({', '.join(_JOB)}) values ({', '.join('?' * len(_JOB))}) on conflict (id) do nothing"
+_JOB = ("n", *rows.FIXED, *rows.MOVED, *rows.COUNTED, "log")
+INSERT_JOB = Many(f"insert into job ({', '.join(_JOB)}) values {{rows}}", len(_JOB))
+LAST_N = "select ifnull(max(n), 0) from job"
+KNOWN = "select id from job where id in (select value from json_each(?))"
 _LIVE = ("n", *rows.COUNTED, *rows.SHOWN)
-SAVE_LIVE = f"replace into live ({', '.join(_LIVE)}) values ({', '.join('?' * len(_LIVE))})"
-INSERT_ASKED = "insert into asked (n, asked, payload) values (?, ?, ?)"
-INSERT_EVENT = "insert into event (n, seq, type, time, attempt, output, data) values (?, ?, ?, ?, ?, ?, ?)"
+SAVE_LIVE = Many(f"replace into live ({', '.join(_LIVE)}) values {{rows}}", len(_LIVE))
+INSERT_ASKED = Many("insert into asked (n, asked, payload) values {rows}", 3)
+INSERT_EVENT = Many("insert into event (n, seq, type, time, attempt, output, data) values {rows}", 7)
 INSERT_SIGNAL = """
     insert into signal (n, number, name, key, taken, value)
     values (?1, (select ifnull(max(number), 0) + 1 from signal where n = ?1), ?2, ?3, 0, ?4)"""
@@ -43,20 +46,32 @@ INSERT_REPORT = """
     values (?1, (select ifnull(max(number), 0) + 1 from report where n = ?1), ?2)"""
 DROP_REPORTS = "delete from report where n = ?1 and number <= (select max(number) from report where n = ?1) - ?2"
 
-_SET = ", ".join(f"{name} = ?" for name in (*rows.MOVED, *rows.COUNTED))
-UPDATE_JOB = f"update job set {_SET}, log = log || ? where n = ?"
+_MOVED = (*rows.MOVED, *rows.COUNTED)
+UPDATE_JOB = Many(
+    f"""
+    with moved (n, log, {", ".join(_MOVED)}) as (values {{rows}})
+    update job set log = job.log || moved.log, {", ".join(f"{name} = moved.{name}" for name in _MOVED)}
+      from moved where job.n = moved.n""",
+    2 + len(_MOVED),
+)
 LOG = "select log from job where n = ?"
 EMPTY_LOG = "update job set log = '' where n = ?"
-SAVE_STEP = """
-    insert into step (n, key, name, place, status, due, attempt, duration_ms, value) values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+SAVE_STEP = Many(
+    """
+    insert into step (n, key, name, place, status, due, attempt, duration_ms, value) values {rows}
     on conflict (n, key) do update
        set name = excluded.name, place = excluded.place, status = excluded.status, due = excluded.due,
            attempt = excluded.attempt, duration_ms = excluded.duration_ms, value = excluded.value
-     where step.status <> 'completed'"""
-SAVE_ERROR = """
-    insert into result (n, last_error) values (?, ?)
-    on conflict (n) do update set last_error = excluded.last_error"""
-SAVE_RESULT = "replace into result (n, result_json) values (?, ?)"
+     where step.status <> 'completed'""",
+    9,
+)
+SAVE_ERROR = Many(
+    """
+    insert into result (n, last_error) values {rows}
+    on conflict (n) do update set last_error = excluded.last_error""",
+    2,
+)
+SAVE_RESULT = Many("replace into result (n, result_json) values {rows}", 2)
 """With a result there is no error any more."""
 
 READY = "select rank, tag, n from job where type = ? and tag is not null order by rank, tag, n"
@@ -107,13 +122,19 @@ DROP = "delete from record where key in (select value from json_each(?)) or expi
 
 
 class Writes:
-    """The writes of one transaction, and the news they make."""
+    """The writes of one transaction, and the news they make.
+
+    Rows are gathered while a call decides, and written together at its end, or before anything reads them.
+    """
 
     def __init__(self, connection: apsw.Connection, clock: Clock) -> None:
         self._connection = connection
         self._do: Callable[..., Any] = connection.execute
         self._now = clock.now
-        self._tags = Tags(connection)
+        self._tags = Tags(connection, self._flush)
+        self._gathered: dict[Many, list[Sequence[Any]]] = {}
+        self._moved: set[int] = set()
+        self._last_n: int | None = None
         self._ids: set[str] = set()
         self._ready = False
 
@@ -125,6 +146,18 @@ class Writes:
     def forget(self) -> None:
         """What this transaction wrote may be gone."""
         self._tags.forget()
+        self._gathered.clear()
+        self._moved.clear()
+        self._last_n = None
+
+    def _gather(self, statement: Many, row: Sequence[Any]) -> None:
+        self._gathered.setdefault(statement, []).append(row)
+
+    def _flush(self) -> None:
+        gathered, self._gathered = self._gathered, {}
+        self._moved.clear()
+        for statement, its in gathered.items():
+            statement.run(self._do, its)
 
     def news(self) -> News | None:
         return News(frozenset(self._ids), self._ready) if self._ids else None
@@ -133,43 +166,56 @@ class Writes:
 
     def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
         # Of one call the ids decide the order, which is that of `n`: claims go by it where tags are equal.
-        stored = {one.job.id: self._holder(one.job) or self._insert(one) for one in sorted(new, key=_id_of)}
+        known = {id for (id,) in self._do(KNOWN, (rows.dumps([one.job.id for one in new]),))}
+        stored: dict[str, Job[Any]] = {}
+        for one in sorted(new, key=_id_of):
+            stored[one.job.id] = self._there_already(one.job, known) or self._insert(one)
+            known.add(one.job.id)
+        self._flush()
         return [stored[one.job.id] for one in new]
 
-    def _holder(self, job: Job[Any]) -> Job[Any] | None:
-        """Another job that holds its idempotency key."""
-        if job.idempotency_key is None:
-            return None
-        since = self._now() - IDEMPOTENCY
-        return self._whole(WHOLE_BY_KEY, (job.idempotency_key, job.owner, since))
+    def _there_already(self, job: Job[Any], known: Collection[str]) -> Job[Any] | None:
+        """The job itself, from an insert that was repeated, or another that holds its idempotency key."""
+        holder = None
+        if job.idempotency_key is not None:
+            since = self._now() - IDEMPOTENCY
+            holder = self._whole(WHOLE_BY_KEY, (job.idempotency_key, job.owner, since))
+        if holder is None and job.id in known:
+            holder = self._whole(WHOLE_BY_ID, (job.id,))
+        return holder
 
     def _whole(self, statement: str, values: Sequence[Any]) -> Job[Any] | None:
+        self._flush()
         row = self._do(statement, values).fetchone()
         return None if row is None else rows.job_of(row)
 
     def _insert(self, new: NewJob) -> Job[Any]:
         born = new.job
         tag = None if new.place is None else self._tags.give(RANK[born.priority], born.owner, new.place)
-        job, events = Change(id=born.id, set={"tag": tag}, events=new.events).applied(born)
-        self._do(INSERT_JOB, rows.job_row(job, rows.log_text(events)))
-        if not self._connection.changes():
-            self._tags.forget()
-            return self._whole(WHOLE_BY_ID, (job.id,)) or job
-        n = self._connection.last_insert_rowid()
-        self._do(INSERT_ASKED, (n, rows.asked_text(job), job.payload_json))
-        self._write_written(n, events)
+        job = Change(id=born.id, set={"tag": tag}, events=new.events).applied(born)
+        n = self._next_n()
+        self._gather(INSERT_JOB, rows.job_row(n, job, rows.log_text(new.events, 0)))
+        self._gather(INSERT_ASKED, (n, rows.asked_text(job), job.payload_json))
+        self._write_written(n, new.events, 0)
         if job.offsets:
-            self._do(SAVE_LIVE, rows.live_row(n, job))
+            self._gather(SAVE_LIVE, rows.live_row(n, job))
         self._write_steps(n, new.steps)
         self._tell(job.id, ready=True)
         return job
+
+    def _next_n(self) -> int:
+        last: int = self._do(LAST_N).get if self._last_n is None else self._last_n
+        self._last_n = last + 1
+        return self._last_n
 
     # -- moves, wishes, appends -------------------------------------------------------------------------------------
 
     def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
         ids = rows.dumps(list({change.id for change in changes}))
         found = {row[_ID]: rows.Stored(row) for row in self._do(STORED, (ids,))}
-        return [self._apply(found, change) for change in changes]
+        answers = [self._apply(found, change) for change in changes]
+        self._flush()
+        return answers
 
     def _apply(self, found: Mapping[str, rows.Stored], change: Change) -> Job[Any] | None:
         stored = found.get(change.id)
@@ -181,46 +227,50 @@ class Writes:
         return None
 
     def _write(self, stored: rows.Stored, change: Change) -> None:
-        claimable = stored.tag is not None
-        events, shown = stored.lay(change)
+        claimable, seq = stored.tag is not None, stored.seq
+        shown = stored.lay(change)
         if change.place is not None:
             stored.tag = self._tags.give(stored.rank, stored.owner, change.place)
         elif claimable and stored.tag is None:
             self._tags.forget()
         if change.place is None and change.set.keys() <= rows.APPENDED:
-            self._write_append(stored, events)
+            self._gather(SAVE_LIVE, stored.shown())
         else:
-            self._write_move(stored, events, shown, change.set)
+            self._write_move(stored, change, seq, shown)
+        self._write_written(stored.n, change.events, seq)
         self._write_steps(stored.n, change.steps)
         self._write_inbox(stored.n, change)
         if change.report is not None:
+            # One by one, for the next number is that of the last one written.
             self._do(INSERT_REPORT, (stored.n, rows.report_text(change.report)))
             self._do(DROP_REPORTS, (stored.n, REPORTS))
         self._tell(change.id, ready=change.place is not None)
 
-    def _write_append(self, stored: rows.Stored, events: Sequence[Event]) -> None:
-        self._do(SAVE_LIVE, stored.shown())
-        self._write_written(stored.n, events)
-
-    def _write_move(self, stored: rows.Stored, events: Sequence[Event], shown: bool, set: Mapping[str, Any]) -> None:
-        self._do(UPDATE_JOB, stored.moved(rows.log_text(events)))
-        self._write_written(stored.n, events)
+    def _write_move(self, stored: rows.Stored, change: Change, seq: int, shown: bool) -> None:
+        self._write_job(stored.n, stored.moved(rows.log_text(change.events, seq)))
         if shown:
-            self._do(SAVE_LIVE, stored.shown())
-        if "result_json" in set:
-            self._do(SAVE_RESULT, (stored.n, set["result_json"]))
-        elif "last_error" in set:
-            self._do(SAVE_ERROR, (stored.n, rows.error_text(set["last_error"])))
+            self._gather(SAVE_LIVE, stored.shown())
+        if "result_json" in change.set:
+            self._gather(SAVE_RESULT, (stored.n, change.set["result_json"]))
+        elif "last_error" in change.set:
+            self._gather(SAVE_ERROR, (stored.n, rows.error_text(change.set["last_error"])))
 
-    def _write_written(self, n: int, events: Sequence[Event]) -> None:
+    def _write_job(self, n: int, row: Sequence[Any]) -> None:
+        if n in self._moved:
+            # One statement writes a row once.
+            self._flush()
+        self._moved.add(n)
+        self._gather(UPDATE_JOB, row)
+
+    def _write_written(self, n: int, events: Sequence[Event], seq: int) -> None:
         """What an attempt wrote; it may be long, and claims need none of it."""
-        for event in events:
+        for number, event in enumerate(events, seq + 1):
             if not event.is_move:
-                self._do(INSERT_EVENT, rows.event_row(n, event))
+                self._gather(INSERT_EVENT, rows.event_row(n, number, event))
 
     def _write_steps(self, n: int, steps: Sequence[Step]) -> None:
         for step in steps:
-            self._do(SAVE_STEP, rows.step_row(n, step))
+            self._gather(SAVE_STEP, rows.step_row(n, step))
 
     def _write_inbox(self, n: int, change: Change) -> None:
         for number in change.consumed:
@@ -235,6 +285,7 @@ class Writes:
         chosen = [place for _, _, place in islice(self.ready(types, ids), n)]
         found = {row[_N]: row for row in self._do(WHOLE_BY_NS, (rows.dumps(chosen),))}
         jobs = [self._claim(found[place], worker, now + ttl, now) for place in chosen]
+        self._flush()
         self._tags.forget()
         return Claimed([job for job in jobs if job.status is Status.PROCESSING], self.next_at())
 
@@ -248,17 +299,18 @@ class Writes:
         job, n = rows.job_of(row), row[_N]
         if row[_LOGGED] > LOGGED:
             self._move_log(n)
-        claimed, events = lifecycle.claim(job, secrets.token_hex(16), worker, until, now).applied(job)
-        self._do(UPDATE_JOB, rows.claimed_row(n, claimed, rows.log_text(events)))
+        change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
+        claimed = change.applied(job)
+        self._write_job(n, rows.claimed_row(n, claimed, rows.log_text(change.events, job.seq)))
         if row[_APPENDED]:
-            self._do(SAVE_LIVE, rows.live_row(n, claimed))
+            self._gather(SAVE_LIVE, rows.live_row(n, claimed))
         self._ids.add(job.id)
         return claimed
 
     def _move_log(self, n: int) -> None:
         """The events of many moves, out of the row that every claim reads."""
         for event in rows.log_of(self._do(LOG, (n,)).get):
-            self._do(INSERT_EVENT, rows.event_row(n, event))
+            self._gather(INSERT_EVENT, rows.event_row(n, event.seq, event))
         self._do(EMPTY_LOG, (n,))
 
     def next_at(self) -> float | None:
@@ -313,8 +365,9 @@ def _id_of(new: NewJob) -> str:
 class Tags:
     """The fair order (`Store.apply` states the rule). What was read is kept while only this transaction writes."""
 
-    def __init__(self, connection: apsw.Connection) -> None:
+    def __init__(self, connection: apsw.Connection, flush: Callable[[], None]) -> None:
         self._do: Callable[..., Any] = connection.execute
+        self._flush = flush
         self._heads: dict[int, int | None] = {}
         self._owns: dict[tuple[int, str | None], int | None] = {}
 
@@ -333,10 +386,12 @@ class Tags:
 
     def _head(self, rank: int) -> int | None:
         if rank not in self._heads:
+            self._flush()
             self._heads[rank] = self._do(HEAD, (rank,)).get
         return self._heads[rank]
 
     def _own(self, rank: int, owner: str | None) -> int | None:
         if (rank, owner) not in self._owns:
+            self._flush()
             self._owns[rank, owner] = self._do(OWN, (rank, owner)).get
         return self._owns[rank, owner]

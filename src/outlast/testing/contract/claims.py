@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any
 
 from outlast import lifecycle
-from outlast.job import Change, Job, Status
+from outlast.job import Change, Job, Status, numbered
 from outlast.stores.base import LEASE, Store
 from outlast.testing.clock import FakeClock
 from outlast.testing.contract.ground import (
@@ -35,9 +35,10 @@ class Claims:
             taken = await claimed(store, before.job, ttl=12.5)
             assert taken.lease is not None
             now = store.now()
-            job, events = lifecycle.claim(before.job, taken.lease, WORKER, now + 12.5, now).applied(before.job)
+            change = lifecycle.claim(before.job, taken.lease, WORKER, now + 12.5, now)
+            job, events = change.applied(before.job), [*before.events, *numbered(change.events, before.job.seq)]
             assert taken == job, "a claim answers with the whole job, its payload too"
-            assert await shot(store, job.id) == before._replace(job=job, events=[*before.events, *events])
+            assert await shot(store, job.id) == before._replace(job=job, events=events)
 
     async def test_only_ready_jobs_are_claimed(self, store: Store) -> None:
         jobs = {status: await stage(store) for status, stage in STAGES.items()}

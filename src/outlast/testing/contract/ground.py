@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from outlast import lifecycle
 from outlast.errors import IllegalMove, JobConflict, JobNotFound
-from outlast.job import Change, Event, Job, JobError, NewJob, Signal, Step, Waiting
+from outlast.job import Change, Event, Job, JobError, NewJob, Signal, Step, Waiting, numbered
 from outlast.notation import job_id
 from outlast.report import REPORTS, Line, Report
 from outlast.stores.base import LEASE, Store
@@ -198,7 +198,7 @@ async def refused(store: Store, change: Change, what: str = "the change") -> Non
 
 def after_change(before: Shot, change: Change, tag: int | None) -> Shot:
     """What a store must hold after a change; the tag is the store's to give where the change asks for a place."""
-    job, events = change.applied(before.job)
+    job = change.applied(before.job)
     if change.place is not None and tag is not None:
         job = replace(job, tag=tag)
     recorded = {step.key: step for step in change.steps}
@@ -207,7 +207,8 @@ def after_change(before: Shot, change: Change, tag: int | None) -> Shot:
     if change.signal is not None:
         signals.append(replace(change.signal, number=len(signals) + 1))
     reports = before.reports if change.report is None else [*before.reports, change.report][-REPORTS:]
-    return Shot(job, [*before.events, *events], {**before.steps, **recorded, **closed}, signals, reports)
+    events = [*before.events, *numbered(change.events, before.job.seq)]
+    return Shot(job, events, {**before.steps, **recorded, **closed}, signals, reports)
 
 
 def after_insert(new: NewJob, tag: int | None) -> Shot:

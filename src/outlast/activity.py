@@ -21,6 +21,7 @@ class Activity:
         self._now = now
         self._stir = stir
         self._running = 0
+        self._ending = False
         self._quiet_since = now()
         self._waits: dict[str, tuple[Waiting, bool]] = {}
 
@@ -30,12 +31,17 @@ class Activity:
     def __exit__(self, *exc: object) -> None:
         self._running -= 1
         self._quiet_since = self._now()
-        self._stir()
+        if self._waits or self._ending:
+            self._stir()
 
     @property
     def busy(self) -> bool:
         """True while a step runs or is being recorded."""
         return self._running > 0
+
+    def end_soon(self) -> None:
+        """The slice ends once no step runs."""
+        self._ending = True
 
     def begins(self, key: str, waiting: Waiting, alone: bool) -> None:
         """The step of this key waits; `alone` if it is the handler itself that does, and no task of it."""

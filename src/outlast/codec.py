@@ -13,6 +13,7 @@ import typing
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from outlast.errors import ConfigurationError, Misfit, NotJson
 
@@ -86,7 +87,16 @@ def returned(fn: Callable[..., Any], what: str) -> Codec:
         fn = fn.func
     if not inspect.isroutine(fn):
         fn = type(fn).__call__ if callable(fn) else fn
-    return Codec(_awaited(hints(fn, what).get("return", Any)), what)
+    fn = getattr(fn, "__func__", fn)
+    if not getattr(fn, "__annotations__", None):
+        return Codec(Any, what)
+    if fn not in _returned:
+        _returned[fn] = _awaited(hints(fn, what).get("return", Any))
+    return Codec(_returned[fn], what)
+
+
+_returned: WeakKeyDictionary[Callable[..., Any], Any] = WeakKeyDictionary()
+"""What functions say that they return; to find it out takes as long as a short step."""
 
 
 def hints(fn: Callable[..., Any], what: str) -> dict[str, Any]:

@@ -412,6 +412,7 @@ class Context:
     def end_soon(self) -> None:
         """No step begins any more, and none is tried again."""
         self._no_more_steps = True
+        self._activity.end_soon()
         for cut in self._pauses:
             cut.set()
 

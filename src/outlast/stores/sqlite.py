@@ -5,7 +5,7 @@
     sqlite_writes.py   what writes to the tables
     sqlite_many.py     one statement for many rows
     sqlite_reads.py    what reads them
-    sqlite_rows.py     records to rows and back
+    rows.py            records to rows and back; sheet.py: the rows of one call
     sqlite_checkpoint.py   the log copied into the file, beside the commits
     sqlite_file.py     the file: is it ours, may it be trusted, is its schema up to date
     sqlite_0001.sql    the tables

@@ -11,7 +11,7 @@ import apsw
 
 from outlast.job import Event, Job, Signal, Status, Step
 from outlast.report import Report
-from outlast.stores import sqlite_rows as rows
+from outlast.stores import rows
 from outlast.stores.base import ANY, Clock, Head, Owner, Query, Record
 
 _ID = itemgetter(rows.WHOLE.index("id"))

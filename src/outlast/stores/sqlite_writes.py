@@ -10,10 +10,12 @@ import apsw
 
 from outlast import lifecycle
 from outlast.errors import JobNotFound
-from outlast.job import RANK, Change, Event, Job, NewJob, Status, Step
+from outlast.job import RANK, Change, Job, NewJob, Status
 from outlast.report import REPORTS
-from outlast.stores import sqlite_rows as rows
+from outlast.stores import rows
 from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
+from outlast.stores.rows import Stored
+from outlast.stores.sheet import Sheet, Table
 from outlast.stores.sqlite_many import Many
 
 IDEMPOTENCY = 24 * 3600.0
@@ -44,7 +46,10 @@ TAKE_SIGNAL = "update signal set taken = 1 where n = ? and number = ?"
 INSERT_REPORT = """
     insert into report (n, number, report)
     values (?1, (select ifnull(max(number), 0) + 1 from report where n = ?1), ?2)"""
-DROP_REPORTS = "delete from report where n = ?1 and number <= (select max(number) from report where n = ?1) - ?2"
+DROP_REPORTS = f"""
+    delete from report
+     where n in (select value from json_each(?))
+       and number <= (select max(number) - {REPORTS} from report as newest where newest.n = report.n)"""
 
 _MOVED = (*rows.MOVED, *rows.COUNTED)
 UPDATE_JOB = Many(
@@ -73,6 +78,23 @@ SAVE_ERROR = Many(
 )
 SAVE_RESULT = Many("replace into result (n, result_json) values {rows}", 2)
 """With a result there is no error any more."""
+
+MANY = {
+    Table.NEW_JOB: INSERT_JOB,
+    Table.ASKED: INSERT_ASKED,
+    Table.MOVED_JOB: UPDATE_JOB,
+    Table.LIVE: SAVE_LIVE,
+    Table.EVENT: INSERT_EVENT,
+    Table.STEP: SAVE_STEP,
+    Table.RESULT: SAVE_RESULT,
+    Table.ERROR: SAVE_ERROR,
+}
+ONE_BY_ONE = {
+    Table.SIGNAL: INSERT_SIGNAL,
+    Table.TAKEN: TAKE_SIGNAL,
+    Table.REPORT: INSERT_REPORT,
+}
+"""The number of such a row may follow that of the one written before it."""
 
 READY = "select rank, tag, n from job where type = ? and tag is not null order by rank, tag, n"
 READY_OF_IDS = """
@@ -132,8 +154,7 @@ class Writes:
         self._do: Callable[..., Any] = connection.execute
         self._now = clock.now
         self._tags = Tags(connection, self._flush)
-        self._gathered: dict[Many, list[Sequence[Any]]] = {}
-        self._moved: set[int] = set()
+        self._sheet = Sheet()
         self._last_n: int | None = None
         self._ids: set[str] = set()
         self._ready = False
@@ -146,18 +167,18 @@ class Writes:
     def forget(self) -> None:
         """What this transaction wrote may be gone."""
         self._tags.forget()
-        self._gathered.clear()
-        self._moved.clear()
+        self._sheet.torn_off()
         self._last_n = None
 
-    def _gather(self, statement: Many, row: Sequence[Any]) -> None:
-        self._gathered.setdefault(statement, []).append(row)
-
     def _flush(self) -> None:
-        gathered, self._gathered = self._gathered, {}
-        self._moved.clear()
-        for statement, its in gathered.items():
-            statement.run(self._do, its)
+        for table, its in self._sheet.torn_off().items():
+            if table in MANY:
+                MANY[table].run(self._do, its)
+            else:
+                for row in its:
+                    self._do(ONE_BY_ONE[table], row)
+            if table is Table.REPORT:
+                self._do(DROP_REPORTS, (rows.dumps([row[0] for row in its]),))
 
     def news(self) -> News | None:
         return News(frozenset(self._ids), self._ready) if self._ids else None
@@ -194,12 +215,7 @@ class Writes:
         tag = None if new.place is None else self._tags.give(RANK[born.priority], born.owner, new.place)
         job = Change(id=born.id, set={"tag": tag}, events=new.events).applied(born)
         n = self._next_n()
-        self._gather(INSERT_JOB, rows.job_row(n, job, rows.log_text(new.events, 0)))
-        self._gather(INSERT_ASKED, (n, rows.asked_text(job), job.payload_json))
-        self._write_written(n, new.events, 0)
-        if job.offsets:
-            self._gather(SAVE_LIVE, rows.live_row(n, job))
-        self._write_steps(n, new.steps)
+        self._sheet.born(n, job, new)
         self._tell(job.id, ready=True)
         return job
 
@@ -212,12 +228,12 @@ class Writes:
 
     def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
         ids = rows.dumps(list({change.id for change in changes}))
-        found = {row[_ID]: rows.Stored(row) for row in self._do(STORED, (ids,))}
+        found = {row[_ID]: Stored(row) for row in self._do(STORED, (ids,))}
         answers = [self._apply(found, change) for change in changes]
         self._flush()
         return answers
 
-    def _apply(self, found: Mapping[str, rows.Stored], change: Change) -> Job[Any] | None:
+    def _apply(self, found: Mapping[str, Stored], change: Change) -> Job[Any] | None:
         stored = found.get(change.id)
         if stored is None:
             raise JobNotFound(change.id)
@@ -226,57 +242,15 @@ class Writes:
         self._write(stored, change)
         return None
 
-    def _write(self, stored: rows.Stored, change: Change) -> None:
-        claimable, seq = stored.tag is not None, stored.seq
-        shown = stored.lay(change)
-        if change.place is not None:
-            stored.tag = self._tags.give(stored.rank, stored.owner, change.place)
-        elif claimable and stored.tag is None:
-            self._tags.forget()
-        if change.place is None and change.set.keys() <= rows.APPENDED:
-            self._gather(SAVE_LIVE, stored.shown())
-        else:
-            self._write_move(stored, change, seq, shown)
-        self._write_written(stored.n, change.events, seq)
-        self._write_steps(stored.n, change.steps)
-        self._write_inbox(stored.n, change)
-        if change.report is not None:
-            # One by one, for the next number is that of the last one written.
-            self._do(INSERT_REPORT, (stored.n, rows.report_text(change.report)))
-            self._do(DROP_REPORTS, (stored.n, REPORTS))
-        self._tell(change.id, ready=change.place is not None)
-
-    def _write_move(self, stored: rows.Stored, change: Change, seq: int, shown: bool) -> None:
-        self._write_job(stored.n, stored.moved(rows.log_text(change.events, seq)))
-        if shown:
-            self._gather(SAVE_LIVE, stored.shown())
-        if "result_json" in change.set:
-            self._gather(SAVE_RESULT, (stored.n, change.set["result_json"]))
-        elif "last_error" in change.set:
-            self._gather(SAVE_ERROR, (stored.n, rows.error_text(change.set["last_error"])))
-
-    def _write_job(self, n: int, row: Sequence[Any]) -> None:
-        if n in self._moved:
-            # One statement writes a row once.
+    def _write(self, stored: Stored, change: Change) -> None:
+        if self._sheet.has_moved(stored.n):
             self._flush()
-        self._moved.add(n)
-        self._gather(UPDATE_JOB, row)
-
-    def _write_written(self, n: int, events: Sequence[Event], seq: int) -> None:
-        """What an attempt wrote; it may be long, and claims need none of it."""
-        for number, event in enumerate(events, seq + 1):
-            if not event.is_move:
-                self._gather(INSERT_EVENT, rows.event_row(n, number, event))
-
-    def _write_steps(self, n: int, steps: Sequence[Step]) -> None:
-        for step in steps:
-            self._gather(SAVE_STEP, rows.step_row(n, step))
-
-    def _write_inbox(self, n: int, change: Change) -> None:
-        for number in change.consumed:
-            self._do(TAKE_SIGNAL, (n, number))
-        if change.signal is not None:
-            self._do(INSERT_SIGNAL, (n, change.signal.name, change.signal.key, change.signal.value))
+        claimable = stored.tag is not None
+        tag = None if change.place is None else self._tags.give(stored.rank, stored.owner, change.place)
+        self._sheet.changed(stored, change, tag)
+        if claimable and stored.tag is None:
+            self._tags.forget()
+        self._tell(change.id, ready=change.place is not None)
 
     # -- claims -----------------------------------------------------------------------------------------------------
 
@@ -299,18 +273,13 @@ class Writes:
         job, n = rows.job_of(row), row[_N]
         if row[_LOGGED] > LOGGED:
             self._move_log(n)
-        change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
-        claimed = change.applied(job)
-        self._write_job(n, rows.claimed_row(n, claimed, rows.log_text(change.events, job.seq)))
-        if row[_APPENDED]:
-            self._gather(SAVE_LIVE, rows.live_row(n, claimed))
         self._ids.add(job.id)
-        return claimed
+        change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
+        return self._sheet.claimed(n, job, change, appended=bool(row[_APPENDED]))
 
     def _move_log(self, n: int) -> None:
         """The events of many moves, out of the row that every claim reads."""
-        for event in rows.log_of(self._do(LOG, (n,)).get):
-            self._gather(INSERT_EVENT, rows.event_row(n, event.seq, event))
+        self._sheet.logged(n, rows.log_of(self._do(LOG, (n,)).get))
         self._do(EMPTY_LOG, (n,))
 
     def next_at(self) -> float | None:

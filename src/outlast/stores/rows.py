@@ -1,4 +1,4 @@
-"""Records of the house to rows of SQLite and back; the tables are in sqlite_0001.sql."""
+"""Records of the house to rows of SQL tables and back; the tables are in sqlite_0001.sql."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -126,13 +126,13 @@ class Stored:
             shown[_PROGRESS] = kept[_SHOWN + _PROGRESS]
         return shown != kept[_SHOWN:]
 
-    def moved(self, log: str) -> list[Any]:
+    def moved(self, log: str) -> Values:
         """For the row in `job`, `log` being what is added to its log."""
-        return [self.n, log, *self._kept[:_SHOWN]]
+        return (self.n, log, *self._kept[:_SHOWN])
 
-    def shown(self) -> list[Any]:
+    def shown(self) -> Values:
         """For the row in `live`."""
-        return [self.n, *self._kept[_COUNTED:]]
+        return (self.n, *self._kept[_COUNTED:])
 
 
 def job_of(row: Sequence[Any]) -> Job[Any]:

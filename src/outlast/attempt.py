@@ -75,11 +75,17 @@ class Attempt:
 
     Parameters
     ----------
+    ending: called when the handler has returned or raised, and its move is about to be sent.
     over: called once when the slice is over: it holds no slot any more, though its handler may still unwind.
     """
 
     def __init__(
-        self, job: Job[Any], handler: Handler[Any, Any], runtime: Runtime, over: Callable[["Attempt"], None]
+        self,
+        job: Job[Any],
+        handler: Handler[Any, Any],
+        runtime: Runtime,
+        ending: Callable[["Attempt"], None],
+        over: Callable[["Attempt"], None],
     ) -> None:
         self.job = job
         self.guard: asyncio.Task[None] | None = None
@@ -88,7 +94,7 @@ class Attempt:
         self._handler = handler
         self._runtime = runtime
         self._store = runtime.store
-        self._over = over
+        self._ending, self._over = ending, over
         self._recorder = Recorder(job, runtime.store, runtime.one.apply, runtime.limits, self._stir)
         self._span = None if runtime.tracing is None else runtime.tracing.attempt(job)
         self._until = _ends_at(job)
@@ -138,6 +144,7 @@ class Attempt:
         try:
             self._outcome = await self._call()
             if self.guard is None:
+                self._ending(self)
                 await self._end(self._outcome)
         except Exception as error:
             # Not the handler's: nothing can be said of the job, so its lease runs out.

@@ -11,7 +11,7 @@ import json
 import math
 import typing
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -155,12 +155,18 @@ def _require_plain(value: Any, codec: Codec, path: str) -> None:
 
 def _text_of(value: Any) -> str:
     """Plain JSON values as text. Raises RecursionError beyond some 250 levels."""
-    from pydantic_core import PydanticSerializationError, to_json
-
+    to_json, unwritable = _to_json()
     try:
         return to_json(value).decode()
-    except PydanticSerializationError as error:
+    except unwritable as error:
         raise RecursionError from error
+
+
+@cache
+def _to_json() -> tuple[Callable[[Any], bytes], type[Exception]]:
+    from pydantic_core import PydanticSerializationError, to_json
+
+    return to_json, PydanticSerializationError
 
 
 def _require_text(text: str, codec: Codec, path: str) -> None:

@@ -48,6 +48,8 @@ class Status(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
 
+    __hash__ = str.__hash__  # an Enum's own is computed in Python each time
+
     @property
     def ended(self) -> bool:
         return self in ENDED

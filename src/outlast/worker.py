@@ -63,6 +63,7 @@ class Worker:
         self._ttl = lease
         self._burst = burst
         self._running: dict[Lease, Attempt] = {}
+        self._ending: set[Lease] = set()
         self._wake = asyncio.Event()
         self._stopping = False
         self._started_at = 0.0
@@ -115,18 +116,23 @@ class Worker:
             await self._store.clock.wait(self._wake, self._store.now() + POLL * uniform(0.8, 1.2))
 
     async def _claim(self, renewer: Renewer) -> None:
-        free = self._slots - len(self._running)
-        if free <= 0:
+        if self._free <= 0:
             return
-        claimed = await self._store.claim(free, self._handlers.keys(), self.id, ttl=self._ttl)
+        claimed = await self._store.claim(self._free, self._handlers.keys(), self.id, ttl=self._ttl)
         for job in claimed.jobs:
             self._begin(job, renewer)
         self._sweeper.arm(claimed.next_at)
 
+    @property
+    def _free(self) -> int:
+        """A slot is free once its handler is done: the next jobs are claimed while its move is on its way."""
+        return min(self._slots - len(self._running) + len(self._ending), 2 * self._slots - len(self._running))
+
     def _begin(self, job: Job[Any], renewer: Renewer) -> None:
         # By the lease and not by the job: it may be claimed again while its last slice still unwinds.
         lease = Lease(job.id, job.lease or "")
-        attempt = Attempt(job, self._handlers[job.type], self._runtime, partial(self._over, lease, renewer))
+        ending, over = partial(self._is_ending, lease), partial(self._over, lease, renewer)
+        attempt = Attempt(job, self._handlers[job.type], self._runtime, ending, over)
         run_for = None if job.timeout is None else job.timeout - job.ran + OVERTIME
         renewer.hold(lease, job.turn, run_for, attempt.turned, attempt.lose)
         self._running[lease] = attempt
@@ -134,9 +140,14 @@ class Worker:
         if self._stopping:
             attempt.hand_back()
 
+    def _is_ending(self, lease: Lease, attempt: Attempt) -> None:
+        self._ending.add(lease)
+        self._wake.set()
+
     def _over(self, lease: Lease, renewer: Renewer, attempt: Attempt) -> None:
         renewer.drop(lease)
         del self._running[lease]
+        self._ending.discard(lease)
         self._wake.set()
         if attempt.guard is not None:
             self._keep(attempt.guard)
@@ -156,7 +167,7 @@ class Worker:
             self.stop()
 
     def _hear(self, news: News) -> None:
-        if news.ready and len(self._running) < self._slots:
+        if news.ready and self._free > 0:
             self._wake.set()
 
     async def _leave(self, renewer: Renewer) -> None:
@@ -191,7 +202,7 @@ class Worker:
             pid=os.getpid(),
             types=tuple(sorted(self._handlers)),
             slots=self._slots,
-            running=len(self._running),
+            running=len(self._running) - len(self._ending),
             ended=self._runtime.observe.meter.ended,
             memory=presence.resident(),
             started_at=self._started_at,

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NoReturn
 
@@ -9,7 +10,8 @@ import pytest
 from pydantic import AfterValidator
 
 from outlast import Context, Fail, InvalidRequest, JobNotFound, Outlast, Retry, Status, WaitTimeout
-from outlast.job import Job
+from outlast.job import Change, Job
+from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
 from tests.running.conftest import Until
 
@@ -333,6 +335,41 @@ async def test_a_worker_claims_exactly_its_free_slots(app: Outlast, until: Until
         for job in jobs:
             await app.wait(job, 10)
     assert max(most) == 2
+
+
+class Withheld(MemoryStore):
+    """Answers no write of an attempt until it is let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.let_go = asyncio.Event()
+
+    async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
+        await self.let_go.wait()
+        return await super().apply(changes)
+
+
+async def test_the_next_jobs_run_while_the_ends_of_the_last_are_written_and_no_more_than_that(until: Until) -> None:
+    store, inside, most, called = Withheld(), 0, 0, 0
+    async with Outlast(store, concurrency=2) as app:
+
+        @app.handler
+        async def counted(ctx: Context) -> None:
+            nonlocal inside, most, called
+            inside, called = inside + 1, called + 1
+            most = max(most, inside)
+            await asyncio.sleep(0)
+            inside -= 1
+
+        jobs = [await counted.submit() for _ in range(10)]
+        async with app.working() as worker:
+            await until(lambda: _fact(called == 4), "two more have run")
+            assert worker._free == 0
+            assert (await app.count())["counted", Status.QUEUED] == 6
+            store.let_go.set()
+            for job in jobs:
+                assert (await app.wait(job, 10)).status is Status.COMPLETED
+            assert (worker._free, most) == (2, 2)
 
 
 async def test_waiting_for_a_job_has_a_limit_and_the_job_goes_on(app: Outlast) -> None:

@@ -51,7 +51,9 @@ WHOLE = (*STORED, "asked", "last_error", "payload", "result_json")
 
 APPENDED = frozenset(COUNTED + SHOWN)
 
-PLACE = {name: place for place, name in enumerate(KEPT)}
+_APART = len(KEPT)
+PLACE = {name: place for place, name in enumerate(KEPT)} | dict.fromkeys(ENDING, _APART)
+"""Where a field lies in what is kept of a job; what is written apart goes to a place behind it."""
 _TURN, _LEASE, _LEASE_UNTIL, _TAG = PLACE["turn"], PLACE["lease"], PLACE["lease_until"], PLACE["tag"]
 _SEQ, _VERSION, _UPDATED = PLACE["seq"], PLACE["version"], PLACE["updated_at"]
 _COUNTED, _SHOWN = len(MOVED), len(MOVED) + len(COUNTED)
@@ -78,7 +80,7 @@ class Stored:
 
     def __init__(self, row: Sequence[Any]) -> None:
         self.n, self.rank, self.owner = row[_N], row[_RANK], row[_OWNER]
-        self._kept = list(row[_KEPT:_END_OF_KEPT])
+        self._kept = [*row[_KEPT:_END_OF_KEPT], None]
         self.appended, self.logged = bool(row[_END_OF_KEPT]), row[_END_OF_KEPT + 1]
 
     @property
@@ -113,18 +115,19 @@ class Stored:
     def lay(self, change: Change) -> bool:
         """Take over what the change sets; True if `live` has something new to show."""
         kept = self._kept
-        shown = kept[_SHOWN:]
+        shown = kept[_SHOWN:_APART]
         for name, value in change.set.items():
-            place, encode = _LAID[name]
-            if place is not None:
-                kept[place] = value if encode is None else encode(value)
+            kept[PLACE[name]] = value
+        for name in _ENCODE:
+            if name in change.set:
+                kept[PLACE[name]] = _ENCODE[name](change.set[name])
         if change.events:
             kept[_SEQ], kept[_VERSION] = counted(change.events, kept[_SEQ], kept[_VERSION])
             kept[_UPDATED] = change.events[-1].time
         if kept[_STATUS] == COMPLETED:
             # That it is at 100 the view knows by itself.
             shown[_PROGRESS] = kept[_SHOWN + _PROGRESS]
-        return shown != kept[_SHOWN:]
+        return shown != kept[_SHOWN:_APART]
 
     def moved(self, log: str) -> Values:
         """For the row in `job`, `log` being what is added to its log."""
@@ -132,7 +135,7 @@ class Stored:
 
     def shown(self) -> Values:
         """For the row in `live`."""
-        return (self.n, *self._kept[_COUNTED:])
+        return (self.n, *self._kept[_COUNTED:_APART])
 
 
 def job_of(row: Sequence[Any]) -> Job[Any]:
@@ -277,11 +280,6 @@ _FIELDS = [_NAMED_OTHERWISE.get(name, name) for name in _PLAIN]
 _fields_of = itemgetter(*map(WHOLE.index, _PLAIN))
 _DECODED = [(WHOLE.index(name), _NAMED_OTHERWISE.get(name, name), decode) for name, decode in _DECODE.items()]
 _MOVED_ENCODED = [(PLACE[name], _ENCODE[name]) for name in MOVED if name in _ENCODE]
-_LAID: Mapping[str, tuple[int | None, Callable[[Any], Any] | None]] = {
-    **{name: (place, _ENCODE.get(name)) for name, place in PLACE.items()},
-    **dict.fromkeys(ENDING, (None, None)),
-}
-"""Where a field that a change sets lies in `_kept`, and how it is written."""
 
 
 # -- what belongs to a job ---------------------------------------------------------------------------------------------

@@ -60,6 +60,7 @@ HOUSE = (
     "worker",
     "submission",
     "bulk",
+    "copying",
     "verbs",
     "aside",
     "app",

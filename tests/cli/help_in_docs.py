@@ -12,13 +12,26 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 BLOCK = re.compile(r"```text\n\$ outlast ?(.*?) ?--help\n.*?```", re.DOTALL)
 
 
+def all_commands() -> dict[str, click.Command]:
+    """The commands by what is typed for them."""
+    named: dict[str, click.Command] = {}
+    for name, command in commands.commands.items():
+        within = command.commands if isinstance(command, click.Group) else {}
+        named |= {f"{name} {word}": one for word, one in within.items()} or {name: command}
+    return named
+
+
 def help_of(name: str) -> str:
     """What `outlast NAME --help` prints where the terminal is wide enough."""
     group = click.Context(commands, info_name="outlast", terminal_width=100, **commands.context_settings)
     if not name:
         return commands.get_help(group)
-    command = commands.commands[name]
-    return command.get_help(click.Context(command, parent=group, info_name=name))
+    command: click.Command = commands
+    for word in name.split():
+        assert isinstance(command, click.Group)
+        command = command.commands[word]
+        group = click.Context(command, parent=group, info_name=word)
+    return command.get_help(group)
 
 
 def with_help(page: str) -> str:

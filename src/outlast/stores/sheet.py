@@ -59,7 +59,7 @@ class Sheet:
         shown = stored.lay(change)
         if change.place is not None:
             stored.tag = tag
-        if change.place is None and change.set.keys() <= rows.APPENDED:
+        if change.place is None and _only_appends(change):
             self._put(Table.LIVE, stored.shown())
         else:
             self._move(stored, change, seq, shown)
@@ -108,3 +108,7 @@ class Sheet:
 
     def _put(self, table: Table, row: Values) -> None:
         self._rows.setdefault(table, []).append(row)
+
+
+def _only_appends(change: Change) -> bool:
+    return change.set.keys() <= rows.APPENDED and not any(event.is_move for event in change.events)

@@ -118,6 +118,13 @@ class Events:
         assert await _numbers(store, job, output=False) == [1, 2, 4, 6]
         assert await _numbers(store, job, output=False, after=2, limit=1) == [4]
 
+    async def test_the_event_of_a_move_is_kept_in_a_change_that_moves_nothing_too(self, store: Store) -> None:
+        job = await processing(store)
+        events = tuple(Event(type=f"job.{type}", time=1.0, attempt=1) for type in ("queued", "log", "started"))
+        await wrote(store, Change(id=job.id, events=events))
+        types = [event.type for event in await store.events(job.id)]
+        assert types == ["job.created", "job.started", "job.queued", "job.log", "job.started"]
+
     async def test_an_event_comes_back_as_it_was_written(self, store: Store) -> None:
         job = await processing(store)
         data = {"text": "é 😀 \u2028 \\ \" '", "list": [1, 2.5, None, True], "map": {"z": 1, "a": {}}, "attempt": "x"}

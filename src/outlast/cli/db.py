@@ -1,0 +1,71 @@
+"""db: what is done to a store as a whole."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from outlast.cli.exits import Refused
+
+if TYPE_CHECKING:
+    from outlast.copying import Copied
+    from outlast.stores.base import Store
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def db() -> None:
+    """What is done to a store as a whole."""
+
+
+@db.command()
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+def copy(source: str, target: str) -> None:
+    """Copy every job of the store FROM into the store TO, with its events and steps.
+
+    FROM and TO are URLs of stores, of any two kinds. Stop all servers and workers on both first. Live jobs come along
+    and go on in TO. What is there already is left alone, so that a copy that broke off is taken up by the same command.
+    """
+    asyncio.run(_copy(source, target))
+
+
+async def _copy(source: str, target: str) -> None:
+    from outlast.cli.examine import missing_file
+    from outlast.stores import open_store
+
+    if missing := missing_file(source):
+        raise Refused(f"there is no {missing}")
+    async with AsyncExitStack() as stack:
+        old, new = [await stack.enter_async_context(open_store(url)) for url in (source, target)]
+        if old.describe().url == new.describe().url:
+            raise Refused("FROM and TO are one store")
+        for store in (old, new):
+            await _require_rest(store)
+        copied = await _copied(old, new)
+        now_there = await _count(new)
+    click.echo(f"copied {copied.jobs}, there already {copied.there}; jobs in TO: {now_there}")
+
+
+async def _require_rest(store: "Store") -> None:
+    from outlast import presence
+
+    workers = await presence.present(store)
+    gone = presence.gone(presence.folder(store), workers)
+    if workers := [worker for worker in workers if worker.id not in gone]:
+        names = ", ".join(f"{worker.id} on {worker.host}, process {worker.pid}" for worker in workers)
+        where = store.describe().url
+        raise Refused(f"workers live on {where}: {names}; stop them, or wait a minute if they were killed")
+
+
+async def _copied(old: "Store", new: "Store") -> "Copied":
+    from outlast.copying import copy
+
+    with click.progressbar(length=await _count(old), label="copying", show_pos=True) as bar:
+        return await copy(old, new, lambda copied: bar.update(copied.jobs + copied.there - bar.pos))
+
+
+async def _count(store: "Store") -> int:
+    from outlast.stores.base import Query
+
+    return sum((await store.count(Query())).values())

@@ -47,6 +47,7 @@ RUN = [
     ROOT / "docs" / "quickstart.md",
     ROOT / "docs" / "operating.md",
     ROOT / "docs" / "testing.md",
+    ROOT / "docs" / "own-store.md",
 ]
 PATH = [ROOT / "docs" / f"{name}.md" for name in ("index", "quickstart", "guarantees", "architecture")]
 

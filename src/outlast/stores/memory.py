@@ -4,7 +4,7 @@ import secrets
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -30,8 +30,23 @@ from outlast.stores.base import (
 IDEMPOTENCY = 24 * 3600.0
 
 
+@dataclass(slots=True)
+class State:
+    """All that a store keeps, by the ids of jobs and the keys of records."""
+
+    jobs: dict[str, Job[Any]] = field(default_factory=dict)
+    events: dict[str, list[Event]] = field(default_factory=dict)
+    steps: dict[str, dict[str, Step]] = field(default_factory=dict)
+    signals: dict[str, list[Signal]] = field(default_factory=dict)
+    reports: dict[str, list[Report]] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+
+
 class MemoryStore:
-    """Implements Store and Records; every method's promise stands in stores/base.py."""
+    """Implements Store and Records; every method's promise stands in stores/base.py.
+
+    `state` is all it keeps; a store of your own may take it from elsewhere and put it there.
+    """
 
     locks: Path | None = None
 
@@ -39,15 +54,20 @@ class MemoryStore:
         self.clock = clock or Clock()
         self._lock = threading.RLock()
         self._listeners = Listeners()
-        self._jobs: dict[str, Job[Any]] = {}
-        self._events: dict[str, list[Event]] = {}
-        self._steps: dict[str, dict[str, Step]] = {}
-        self._signals: dict[str, list[Signal]] = {}
-        self._reports: dict[str, list[Report]] = {}
-        self._keys: dict[tuple[str | None, str], str] = {}
-        self._records: dict[str, Record] = {}
+        self.state = State()
+
+    @property
+    def state(self) -> State:
+        return State(self._jobs, self._events, self._steps, self._signals, self._reports, self._records)
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._jobs, self._events, self._steps = state.jobs, state.events, state.steps
+        self._signals, self._reports, self._records = state.signals, state.reports, state.records
+        self._keys = {(job.owner, job.idempotency_key): job.id for job in self._jobs.values() if job.idempotency_key}
 
     async def __aenter__(self) -> Self:
+        await self.open()
         return self
 
     async def __aexit__(self, *exc: object) -> None:

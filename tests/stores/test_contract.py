@@ -1,7 +1,8 @@
-"""Both stores keep every promise of outlast.stores.base."""
+"""All stores keep every promise of outlast.stores.base."""
 
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
+from tests.stores.postgres_server import Server
 
 
 class Contract(StoreContract):
@@ -33,6 +35,12 @@ class TestSqlite(Contract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/jobs.db"
+
+
+class TestPostgres(Contract):
+    @pytest.fixture
+    def url(self, postgres: Server) -> str:
+        return f"{postgres.url()}?schema=test_{uuid.uuid4().hex}"
 
 
 def test_the_contract_is_imported_without_pytest() -> None:

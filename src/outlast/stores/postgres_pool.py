@@ -42,11 +42,15 @@ class Do(NamedTuple):
 BEGIN = Do("begin")
 READ = Do("begin isolation level repeatable read read only")
 COMMIT, ROLLBACK = Do("commit"), Do("rollback")
-LIMITS = Do(
-    "select set_config('statement_timeout', %s, true), set_config('idle_in_transaction_session_timeout', %s, true)",
-    (str(int(OPERATION * 1000)),) * 2,
-)
-"""A process that is stopped, or cut off, within a transaction must not keep others from its rows for long."""
+_SETTINGS = {
+    "statement_timeout": str(int(OPERATION * 1000)),
+    "idle_in_transaction_session_timeout": str(int(OPERATION * 1000)),
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "off"),
+}
+SETTINGS = Do("select " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()))
+"""Of a transaction that writes. One that is stopped in the middle, with its process, must not keep others from its rows
+for long. And each finds its rows by an index: a queue's statistics are old whenever they are looked at, and the planner
+would now and then read a whole table for a few rows."""
 
 
 class Transaction:
@@ -60,14 +64,14 @@ class Transaction:
 
     async def run(self, *statements: Do) -> list[Rows]:
         """The rows of each statement."""
-        before = () if self._begun else (BEGIN, LIMITS)
+        before = () if self._begun else (BEGIN, SETTINGS)
         self._begun = True
         return (await self._send([*before, *statements]))[len(before) :]
 
     async def end(self, *statements: Do) -> list[Rows]:
         """The same, and the commit with them."""
         self.ending = True
-        before = () if self._begun else (BEGIN, LIMITS)
+        before = () if self._begun else (BEGIN, SETTINGS)
         return (await self._send([*before, *statements, COMMIT]))[len(before) : -1]
 
     async def read(self, *statements: Do) -> list[Rows]:

@@ -52,17 +52,39 @@ class Many:
         self, statement: str, columns: Sequence[str], once: Callable[[Sequence[Values]], Sequence[Values]] | None = None
     ) -> None:
         self._statement, self._once = statement, once
-        self._floats = [TYPES.get(name) == "float8" for name in columns]
+        self._literals = [_LITERALS[TYPES.get(name, "text")] for name in columns]
 
     def of(self, many: Sequence[Values]) -> Do:
         kept = many if self._once is None else self._once(many)
-        columns = zip(self._floats, zip(*kept, strict=True), strict=True)
-        return Do(self._statement, [_as_floats(values) if floats else list(values) for floats, values in columns])
+        columns = zip(self._literals, zip(*kept, strict=True), strict=True)
+        return Do(self._statement, ["{" + ",".join(map(literal, values)) + "}" for literal, values in columns])
 
 
-def _as_floats(values: Sequence[float | None]) -> list[float | None]:
-    # An array has one type, and a time may be a whole number in Python.
-    return [None if value is None else float(value) for value in values]
+# The driver writes arrays too, but takes ten times as long, which is most of what a batch would cost.
+
+
+def _number(value: float | None) -> str:
+    return "NULL" if value is None else repr(value)
+
+
+def _truth(value: bool | None) -> str:
+    return "NULL" if value is None else "t" if value else "f"
+
+
+def _text(value: str | None) -> str:
+    if value is None:
+        return "NULL"
+    if "\\" in value or '"' in value:
+        value = value.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{value}"'
+
+
+_LITERALS: Mapping[str, Callable[[Any], str]] = {
+    **dict.fromkeys(("smallint", "integer", "bigint", "float8"), _number),
+    "boolean": _truth,
+    "text": _text,
+}
+"""How an element of an array is written, by the type of its column."""
 
 
 def _last_of_each(many: Sequence[Values]) -> Sequence[Values]:

@@ -269,9 +269,9 @@ async def claim(
 ) -> tuple[list[Job[Any]], float | None]:
     """The jobs after their claims, those among them that a wish has ended; and when the clock moves the next."""
     values = {"n": n, "types": sorted(set(types)), "ids": list(ids or ())}
-    found, [[next_at]] = await transaction.run(Do(CLAIM if ids is None else CLAIM_IDS, values), Do(NEXT_AT))
+    [found] = await transaction.run(Do(CLAIM if ids is None else CLAIM_IDS, values))
     if not found:
-        await transaction.give_up()
+        [[[next_at]]] = await transaction.end(Do(NEXT_AT))
         return [], next_at
     whole = [row[1:] for row in found if row[0] == row[1 + _TURN]]
     whole.sort(key=lambda row: (row[_RANK], row[_TAG], row[_N]))

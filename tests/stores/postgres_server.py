@@ -14,6 +14,8 @@ from typing import Any, Self
 
 SETTINGS = ("fsync=off", "full_page_writes=off", "max_connections=200", "shared_buffers=64MB")
 USER = "postgres"
+LOCKED = "locked"
+"""The one user who needs a password."""
 
 
 class NoServer(Exception):
@@ -55,6 +57,8 @@ class Server:
 
     def __enter__(self) -> Self:
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+        hba = Path(self._data, "pg_hba.conf")
+        hba.write_text(f"host all {LOCKED} 127.0.0.1/32 scram-sha-256\n{hba.read_text()}")
         self.start()
         return self
 
@@ -81,6 +85,10 @@ class Server:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise NoServer((self._folder / "log").read_text(errors="replace")[-2000:])
             time.sleep(0.02)
+
+    def become_standby(self) -> None:
+        """From the next start on it is a replica, which takes no writes."""
+        Path(self._data, "standby.signal").touch()
 
     def answers(self) -> bool:
         ready = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]

@@ -36,11 +36,11 @@ def ours(error: BaseException, where: str) -> BaseException:
         return error
     if isinstance(error, UnicodeError):
         named = StoreError(f"text that is no Unicode cannot be stored: {getattr(error, 'reason', error)}")
-    elif isinstance(error, errors.DataError | psycopg.DataError):
+    elif isinstance(error, psycopg.DataError):
         named = StoreError(f"PostgreSQL cannot store this: {_line(error)}")
     elif isinstance(error, _REFUSED):
         named = StoreRefused(f"{where} cannot be used: {_line(error)}{_way_out(error)}")
-    elif isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | TimeoutError | OSError | AGAIN):
+    elif isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError, TimeoutError, OSError)):
         named = StoreUnavailable(f"{where} does not answer: {_line(error)}")
     else:
         named = StoreError(f"{where}: {_line(error)}")

@@ -23,7 +23,10 @@ FACTS = Do("""
            current_setting('synchronous_commit')
       from pg_database where datname = current_database()""")
 FOUND = """
-    select to_regnamespace(%s) is not null, to_regclass(%s) is not null, to_regclass(%s) is not null"""
+    select count(*) > 0, coalesce(bool_or(relname = 'migration'), false), coalesce(bool_or(relname = 'job'), false)
+      from pg_namespace left join pg_class on relnamespace = pg_namespace.oid and relname in ('migration', 'job')
+     where nspname = %s"""
+"""Read from the catalogs: what looks names up by itself remembers, within a transaction, that there was none."""
 NUMBER = "select max(number) from {s}.migration"
 MIGRATION = "create table {s}.migration (number integer primary key, at timestamptz not null default now())"
 NOTED = "insert into {s}.migration (number) values (%s)"
@@ -79,24 +82,29 @@ async def migrate(connection: Connection, place: Place) -> int:
 
     Raises StoreRefused if they are newer, another program's, or not ours to change.
     """
-    if await _schema(connection, place) == SCHEMA:
+    found = await _found(connection, place)
+    schema = await _schema(connection, place, found)
+    if schema == SCHEMA:
         return 0
     try:
-        return await _migrate(connection, place)
+        done = await _migrate(connection, place, found, schema)
     except psycopg.errors.InsufficientPrivilege as error:
         raise StoreRefused(
             f"{place.shown}: this role may not create the tables ({error.diag.message_primary}); let one that may run "
             "`outlast db migrate`, or what `outlast db sql` prints, and grant this one the use of them"
         ) from error
+    return SCHEMA - schema if done else await migrate(connection, place)
 
 
-async def _migrate(connection: Connection, place: Place) -> int:
-    named = Names(place.schema)
+async def _migrate(connection: Connection, place: Place, found: "Found", schema: int) -> bool:
+    """False if another process was faster, so that it is to be looked at anew."""
     lock = Do("select pg_advisory_xact_lock(%s, hashtext(%s))", (LOCK, place.schema))
     try:
         await send(connection, [BEGIN, lock])
-        schema = await _schema(connection, place)
-        statements = _statements(named, await _exists(connection, place), schema)
+        if await _found(connection, place) != found or await _schema(connection, place, found) != schema:
+            await connection.rollback()
+            return False
+        statements = _statements(Names(place.schema), found.schema, schema)
         # One by one: a script is more than the driver sends in one go with values, and may take its time.
         for statement in statements:
             await connection.execute(statement.encode())
@@ -105,7 +113,7 @@ async def _migrate(connection: Connection, place: Place) -> int:
         if not connection.closed:
             await connection.rollback()
         raise
-    return SCHEMA - schema
+    return True
 
 
 def script(place: Place) -> str:
@@ -123,29 +131,31 @@ def _statements(named: Names, exists: bool, schema: int) -> list[str]:
         made.append(
             files("outlast.stores").joinpath(f"postgres_{number:04}.sql").read_text("utf-8").strip().rstrip(";")
         )
-        made.append(NOTED.replace("{s}", bare) % number)
+        made.append(NOTED.replace("{s}", bare).replace("%s", str(number)))
     return made
 
 
-async def _exists(connection: Connection, place: Place) -> bool:
-    return (await _found(connection, place))[0]
+async def _found(connection: Connection, place: Place) -> "Found":
+    [[row]] = await send(connection, [Do(FOUND, (place.schema,))])
+    return Found(*row)
 
 
-async def _found(connection: Connection, place: Place) -> tuple[bool, bool, bool]:
-    bare = Names(place.schema).schema.replace("%%", "%")
-    [[row]] = await send(connection, [Do(FOUND, (bare, f"{bare}.migration", f"{bare}.job"))])
-    return row[0], row[1], row[2]
+class Found(NamedTuple):
+    """What is there: the schema, the table that numbers its migrations, a table by the name of one of ours."""
+
+    schema: bool
+    migration: bool
+    job: bool
 
 
-async def _schema(connection: Connection, place: Place) -> int:
+async def _schema(connection: Connection, place: Place, found: Found) -> int:
     """The number of the last migration that was made; 0 where there are no tables."""
-    _, ours, others = await _found(connection, place)
-    if not ours:
-        if others:
-            raise StoreRefused(
-                f"the schema {place.schema!r} holds another program's tables; Outlast leaves them as they are: "
-                "name another by ?schema="
-            )
+    if found.job and not found.migration:
+        raise StoreRefused(
+            f"the schema {place.schema!r} holds another program's tables; Outlast leaves them as they are: name another "
+            "by ?schema="
+        )
+    if not found.migration:
         return 0
     [[[number]]] = await send(connection, [Do(Names(place.schema)(NUMBER))])
     if (number or 0) > SCHEMA:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -77,16 +77,21 @@ def _own_options(url: str) -> tuple[str, dict[str, str]]:
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     own = {name: value for name, value in pairs if name in ("schema", "listen_url", "connections")}
-    rest = urlencode([(name, value) for name, value in pairs if name not in own])
+    # libpq takes a `+` for a plus.
+    rest = urlencode([(name, value) for name, value in pairs if name not in own], quote_via=quote)
     return urlunsplit(("postgresql", parts.netloc, parts.path, rest, "")), own
 
 
 def _parsed(url: str) -> dict[str, Any]:
+    _check_escapes(url)
     try:
-        return dict(conninfo_to_dict(url))
+        parsed = dict(conninfo_to_dict(url))
     except ProgrammingError as error:
         # libpq's own words quote the URL, and the password with it.
         raise ConfigurationError(f"{_why(error)}; write {FORM}") from None
+    if any(not port.isdecimal() for port in str(parsed.get("port") or "1").split(",")):
+        raise ConfigurationError(f"the port in the store's URL is no number; write {FORM}")
+    return parsed
 
 
 def _why(error: ProgrammingError) -> str:

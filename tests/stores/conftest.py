@@ -2,12 +2,14 @@
 
 import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from tests.stores import postgres_server
-from tests.stores.postgres_server import NoServer, Server
+from tests.stores.postgres_server import NoServer, PgBouncer, Server
+
+T = TypeVar("T")
 
 pytest.register_assert_rewrite("outlast.testing.contract")
 
@@ -15,21 +17,29 @@ pytest.register_assert_rewrite("outlast.testing.contract")
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
     """PostgreSQL 18, from the wheel."""
-    yield from _server(postgres_server.wheel)
+    with _found(lambda: Server(postgres_server.wheel())) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def postgres_15() -> Iterator[Server]:
     """PostgreSQL 15, from Debian."""
-    yield from _server(lambda: postgres_server.system(15))
+    with _found(lambda: Server(postgres_server.system(15))) as server:
+        yield server
 
 
-def _server(programs: Callable[[], Path]) -> Iterator[Server]:
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Server) -> Iterator[PgBouncer]:
+    """PgBouncer from Debian, before PostgreSQL 18."""
+    with _found(lambda: PgBouncer(postgres)) as pooler:
+        yield pooler
+
+
+def _found(make: Callable[[], T]) -> T:
+    """A server that is not here skips the test with its reason, but in CI they all are."""
     try:
-        server = Server(programs())
+        return make()
     except NoServer as error:
         if os.environ.get("CI"):
             raise
         pytest.skip(str(error))
-    with server:
-        yield server

@@ -10,6 +10,7 @@ import psycopg
 
 from outlast.stores.base import News
 from outlast.stores.postgres import PostgresStore
+from tests.stores.postgres_server import USER
 
 
 def fresh(url: str, **options: str) -> str:
@@ -68,13 +69,13 @@ class Wire:
         self._port = port
         self.cut_at: bytes | None = None
         self.cuts = 0
-        self.port = 0
+        self.url = ""
         self._writers: list[asyncio.StreamWriter] = []
 
     @asynccontextmanager
     async def up(self) -> AsyncIterator["Wire"]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
+        self.url = f"postgresql://{USER}@127.0.0.1:{server.sockets[0].getsockname()[1]}/postgres"
         try:
             yield self
         finally:

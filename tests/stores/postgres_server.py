@@ -48,12 +48,9 @@ class Server:
         self._folder = Path(tempfile.mkdtemp(prefix="outlast-pg-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
-        self._as: dict[str, Any] = {}
-        if os.getuid() == 0:
-            # PostgreSQL refuses to run as root.
-            nobody = pwd.getpwnam("nobody")
-            shutil.chown(self._folder, nobody.pw_uid, nobody.pw_gid)
-            self._as = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        self._as = _unprivileged()
+        if self._as:
+            shutil.chown(self._folder, self._as["user"], self._as["group"])
 
     def __enter__(self) -> Self:
         self._run("initdb", "-D", self._data, "-U", USER, "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
@@ -106,6 +103,52 @@ class Server:
         done = subprocess.run(command, capture_output=True, text=True, env=_env(), cwd="/", check=False, **self._as)
         if done.returncode:
             raise NoServer(done.stderr)
+
+
+class PgBouncer:
+    """The pooler before a server, in transaction mode: each transaction may meet another session."""
+
+    def __init__(self, server: Server) -> None:
+        program = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
+        if program is None:
+            raise NoServer("pgbouncer is not installed; ./dev setup does that on Debian")
+        self._program, self._server, self._port = program, server, free_port()
+        self._folder = Path(tempfile.mkdtemp(prefix="outlast-bouncer-"))
+        self.url = f"postgresql://{USER}@127.0.0.1:{self._port}/postgres"
+
+    def __enter__(self) -> Self:
+        settings = self._folder / "pgbouncer.ini"
+        settings.write_text(
+            f"[databases]\n* = host=127.0.0.1 port={self._server.port} user={USER}\n[pgbouncer]\n"
+            f"listen_addr=127.0.0.1\nlisten_port={self._port}\nunix_socket_dir=\nauth_type=any\n"
+            "pool_mode=transaction\ndefault_pool_size=20\nmax_client_conn=500\n"
+        )
+        self._folder.chmod(0o755)
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([self._program, settings], stdout=log, stderr=log, **_unprivileged())
+        deadline = time.monotonic() + 30
+        while not self._answers():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise NoServer((self._folder / "log").read_text(errors="replace")[-2000:])
+            time.sleep(0.02)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._process.kill()
+        self._process.wait(30)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answers(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self._port)) == 0
+
+
+def _unprivileged() -> dict[str, Any]:
+    """Neither PostgreSQL nor its pooler runs as root."""
+    if os.getuid() != 0:
+        return {}
+    nobody = pwd.getpwnam("nobody")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
 def free_port() -> int:

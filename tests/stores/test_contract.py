@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
-from tests.stores.postgres_server import Server
+from tests.stores.postgres_ground import fresh
+from tests.stores.postgres_server import PgBouncer, Server
 
 
 class Contract(StoreContract):
@@ -40,7 +40,21 @@ class TestSqlite(Contract):
 class TestPostgres(Contract):
     @pytest.fixture
     def url(self, postgres: Server) -> str:
-        return f"{postgres.url()}?schema=test_{uuid.uuid4().hex}"
+        return fresh(postgres.url())
+
+
+class TestPostgres15(Contract):
+    @pytest.fixture
+    def url(self, postgres_15: Server) -> str:
+        return fresh(postgres_15.url())
+
+
+class TestPgBouncer(Contract):
+    @pytest.fixture
+    def url(self, pgbouncer: PgBouncer, monkeypatch: pytest.MonkeyPatch) -> str:
+        # That no notification arrives is a test of its own; here nobody waits a second for it.
+        monkeypatch.setattr("outlast.stores.postgres_news.ECHO", 0.01)
+        return fresh(pgbouncer.url)
 
 
 def test_the_contract_is_imported_without_pytest() -> None:

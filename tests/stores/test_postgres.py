@@ -11,12 +11,13 @@ import pytest
 from outlast import lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.stores import open_store, postgres_pool
+from outlast.stores.base import Query
 from outlast.stores.postgres import NO_NEWS, PostgresStore
 from outlast.stores.postgres_schema import SCHEMA
 from outlast.testing.contract.ground import TYPE, WORKER, completed, in_threads, new_job, new_jobs, queued
 from tests.stores import postgres_server
 from tests.stores.postgres_ground import Ears, Wire, execute, fresh, opened, schema_of
-from tests.stores.postgres_server import LOCKED, Server
+from tests.stores.postgres_server import LOCKED, PgBouncer, Server
 
 
 @pytest.fixture
@@ -164,11 +165,15 @@ async def test_a_careless_server_is_described_as_such(url: str) -> None:
 
 async def test_a_host_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_pool, "CONNECT", 0.2)
-    silent = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
+    writers = list[asyncio.StreamWriter]()
+    silent = await asyncio.start_server(lambda reader, writer: writers.append(writer), "127.0.0.1", 0)
     async with silent:
         port = silent.sockets[0].getsockname()[1]
         with pytest.raises(StoreUnavailable, match="does not answer"):
             await PostgresStore(f"postgresql://ada@127.0.0.1:{port}/db").open()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
 
 
 async def test_a_port_without_a_server_is_told() -> None:
@@ -206,34 +211,32 @@ async def test_connections_that_were_closed_by_the_server_are_not_noticed(url: s
 
 
 async def test_a_write_whose_answer_is_lost_is_unknown_and_safe_to_repeat(postgres: Server) -> None:
-    async with Wire(postgres.port).up() as wire:
-        async with opened(fresh(f"postgresql://postgres@127.0.0.1:{wire.port}/postgres")) as store:
-            new = new_job(store, idempotency_key="k")
-            wire.cut_at = b"insert into"
-            with pytest.raises(StoreUnavailable):
-                await store.insert([new])
-            assert [job.id for job in await store.insert([new])] == [new.job.id]
-            wire.cut_at = b"set log = job.log"
-            with pytest.raises(StoreUnavailable):
-                await store.claim(1, [TYPE], WORKER)
-            [job] = await store.get([new.job.id])
-            assert job is not None and job.seq == 2, "the claim was written, or not; here it was"
-            done = lifecycle.complete(job, "1", store.now())
-            wire.cut_at = b"set log = job.log"
-            with pytest.raises(StoreUnavailable):
-                await store.apply([done])
-            [refused] = await store.apply([done])
-            assert refused is not None and refused.status == "completed"
-            assert wire.cuts == 3
+    async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
+        new = new_job(store, idempotency_key="k")
+        wire.cut_at = b"insert into"
+        with pytest.raises(StoreUnavailable):
+            await store.insert([new])
+        assert [job.id for job in await store.insert([new])] == [new.job.id]
+        wire.cut_at = b"set log = job.log"
+        with pytest.raises(StoreUnavailable):
+            await store.claim(1, [TYPE], WORKER)
+        [job] = await store.get([new.job.id])
+        assert job is not None and job.seq == 2, "the claim was written, or not; here it was"
+        done = lifecycle.complete(job, "1", store.now())
+        wire.cut_at = b"set log = job.log"
+        with pytest.raises(StoreUnavailable):
+            await store.apply([done])
+        [refused] = await store.apply([done])
+        assert refused is not None and refused.status == "completed"
+        assert wire.cuts == 3
 
 
 async def test_a_read_whose_connection_is_cut_is_asked_again(postgres: Server) -> None:
-    async with Wire(postgres.port).up() as wire:
-        async with opened(fresh(f"postgresql://postgres@127.0.0.1:{wire.port}/postgres")) as store:
-            job = await queued(store)
-            wire.cut_at = b"whole where id"
-            [found] = await store.get([job.id])
-            assert found is not None and wire.cuts == 1
+    async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
+        job = await queued(store)
+        wire.cut_at = b"whole where id"
+        [found] = await store.get([job.id])
+        assert found is not None and wire.cuts == 1
 
 
 @pytest.mark.slow
@@ -276,9 +279,7 @@ async def _work_all(store: PostgresStore, n: int) -> set[str]:
     return ended
 
 
-def _all(limit: int = 50):  # type: ignore[no-untyped-def]
-    from outlast.stores.base import Query
-
+def _all(limit: int = 50) -> Query:
     return Query(limit=limit)
 
 
@@ -321,6 +322,26 @@ async def test_where_no_notification_arrives_the_store_says_so_and_looks(
         await asyncio.wait_for(ears.foreign(), 5)
 
 
+async def test_behind_a_pooler_that_delivers_none_the_store_looks(pgbouncer: PgBouncer) -> None:
+    url = fresh(pgbouncer.url)
+    async with opened(url) as one, opened(url) as other:
+        assert NO_NEWS in one.describe().warnings
+        ears = Ears(one)
+        ears.forget()
+        await queued(other)
+        await asyncio.wait_for(ears.foreign(), 5)
+
+
+async def test_behind_a_pooler_a_direct_connection_hears(postgres: Server, pgbouncer: PgBouncer) -> None:
+    url = fresh(pgbouncer.url, listen_url=postgres.url())
+    async with opened(url) as one, opened(url) as other:
+        assert NO_NEWS not in one.describe().warnings
+        ears = Ears(one)
+        ears.forget()
+        await queued(other)
+        await asyncio.wait_for(ears.foreign(), 5)
+
+
 # -- the queue ------------------------------------------------------------------------------------------------------
 
 
@@ -336,10 +357,8 @@ async def test_a_claim_reads_few_rows_though_statistics_are_old(url: str) -> Non
         for _ in range(10):
             assert len((await store.claim(2, [TYPE], WORKER)).jobs) == 2
         await asyncio.sleep(1.2)
-        [(scanned, read)] = await execute(
-            url,
-            f"select seq_scan, idx_tup_fetch from pg_stat_user_tables where schemaname = '{schema}' and relname = 'job'",
-        )
+        counted = "select seq_scan, idx_tup_fetch from pg_stat_user_tables where relname = 'job'"
+        [(scanned, read)] = await execute(url, f"{counted} and schemaname = '{schema}'")
         assert (scanned, read < 1_000) == (0, True)
 
 

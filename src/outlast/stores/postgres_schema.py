@@ -152,8 +152,8 @@ async def _schema(connection: Connection, place: Place, found: Found) -> int:
     """The number of the last migration that was made; 0 where there are no tables."""
     if found.job and not found.migration:
         raise StoreRefused(
-            f"the schema {place.schema!r} holds another program's tables; Outlast leaves them as they are: name another "
-            "by ?schema="
+            f"the schema {place.schema!r} holds another program's tables; Outlast leaves them as they are: name "
+            "another by ?schema="
         )
     if not found.migration:
         return 0

@@ -19,11 +19,11 @@ from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequ
 from outlast.follow import Hub
 from outlast.handler import BlockingFunction, Function, Handler, Options, Register, settings_of
 from outlast.hooks import Hook, Hooks, Moment, checked
-from outlast.job import Job, Priority
+from outlast.job import Job, NewJob, Priority
 from outlast.observe import Observe
 from outlast.policy import Duration, Limits, seconds
 from outlast.stores import open_store
-from outlast.stores.base import LEASE, Store
+from outlast.stores.base import LEASE, Joins, Store
 from outlast.stores.batching import Batched
 from outlast.submission import prepare
 from outlast.sweep import Sweeper, recover
@@ -209,9 +209,13 @@ class Outlast(Verbs):
     ) -> tuple[Job[Any], bool]:
         now = runtime.store.now()
         new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now)
-        job = await runtime.one.insert(new)
+        within = options.get("connection")
+        job = await (runtime.one.insert(new) if within is None else _joined(runtime.store, within, new))
         if job.id != new.job.id and job.fingerprint != new.job.fingerprint:
             raise IdempotencyKeyReused(job.id)
+        if within is not None:
+            # Whether it is submitted the caller's commit decides.
+            return job, job.id == new.job.id
         self.observe("job.submitted", job_id=job.id, type=job.type)
         fresh = job.id == new.job.id
         if fresh:
@@ -463,6 +467,13 @@ class Outlast(Verbs):
 
 def _nothing(app: Outlast) -> AbstractAsyncContextManager[None]:
     return nullcontext()
+
+
+async def _joined(store: Store, connection: Any, new: NewJob) -> Job[Any]:
+    if not isinstance(store, Joins):
+        raise ConfigurationError(f"{store.describe().engine} has no transaction that connection= could join")
+    [job] = await store.insert_within(connection, [new])
+    return job
 
 
 _CONNECTED = ("store", "_context", "_connecting", "_opened", "_aside", "_opened_aside")

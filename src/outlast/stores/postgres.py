@@ -3,6 +3,7 @@
     postgres.py          the store: each method is one transaction (this file)
     postgres_writes.py   those that write; postgres_tables.py: one statement for each table
     postgres_reads.py    those that read
+    postgres_guest.py    submits within a caller's own transaction
     postgres_pool.py     connections, and transactions on them
     postgres_news.py     news of other processes, by LISTEN or by looking
     postgres_schema.py   the server and the schema: may it be trusted, are its tables up to date
@@ -22,6 +23,7 @@ from typing import Any, Self
 from outlast.errors import StoreUnavailable
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.report import Report
+from outlast.stores import postgres_guest as guests
 from outlast.stores import postgres_reads as reads
 from outlast.stores import postgres_writes as writes
 from outlast.stores import rows
@@ -77,6 +79,7 @@ class PostgresStore:
         self._listeners = Listeners()
         self._engine: Engine | None = None
         self._newsroom: Newsroom | None = None
+        self._waiting: guests.Waiting | None = None
         self._facts: Facts | None = None
         self._notified = True
         self._setting: asyncio.Task[None] | None = None
@@ -95,6 +98,7 @@ class PostgresStore:
             return
         await self._prepare()
         self._engine = Engine(self._place)
+        self._waiting = guests.Waiting(self._engine, lambda ids: self._tell(ids, ready=True))
         try:
             if self._server_clock is not None:
                 await self._server_clock.set_by(self._ask_time)
@@ -125,6 +129,8 @@ class PostgresStore:
     async def close(self) -> None:
         newsroom, self._newsroom = self._newsroom, None
         engine, self._engine = self._engine, None
+        if self._waiting is not None and (ending := self._waiting.close()) is not None:
+            await ending
         if newsroom is not None:
             await newsroom.close()
         if engine is not None:
@@ -156,6 +162,13 @@ class PostgresStore:
         now = self.now()
         jobs, born = await self._open().write(lambda one: writes.insert(one, new, now), again=writes.TAKEN)
         self._tell(born, ready=True)
+        return jobs
+
+    async def insert_within(self, connection: Any, new: Sequence[NewJob]) -> list[Job[Any]]:
+        engine, waiting = self._open(), self._waiting
+        jobs, number = await guests.insert(connection, engine.names, new, self.now())
+        if waiting is not None:
+            waiting.add(number, {job.id for job in jobs})
         return jobs
 
     async def claim(

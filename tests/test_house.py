@@ -31,6 +31,7 @@ HOUSE = (
     "metrics",
     "observe",
     "stores/base",
+    "stores/default",
     "principal",
     "stores/batching",
     "stores/server_clock",

@@ -25,6 +25,7 @@ from outlast.policy import Duration, Limits, seconds
 from outlast.stores import open_store
 from outlast.stores.base import LEASE, Joins, Store
 from outlast.stores.batching import Batched
+from outlast.stores.default import default_store
 from outlast.submission import prepare
 from outlast.sweep import Sweeper, recover
 from outlast.tracing import found, valid
@@ -37,8 +38,6 @@ H = TypeVar("H", bound=Hook)
 
 Lifespan = Callable[["Outlast"], AbstractAsyncContextManager[Any]]
 
-DEFAULT_STORE = "sqlite:///outlast.db"
-
 
 _LATER = object()
 """Stands for a hook that a decorator is going to give."""
@@ -49,7 +48,7 @@ class Outlast(Verbs):
 
     Parameters
     ----------
-    store: a URL, or a store; None: `OUTLAST_STORE`, else `sqlite:///outlast.db`.
+    store: a URL, or a store; None: `OUTLAST_STORE`, else `SUPABASE_DB_URL`, else `sqlite:///outlast.db`.
     concurrency: how many jobs a worker of this app runs at once.
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
@@ -395,7 +394,7 @@ class Outlast(Verbs):
             await (await asyncio.shield(asyncio.wrap_future(connecting))).close()
 
     async def _connect(self) -> Store:
-        chosen = self.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE
+        chosen = self.store or default_store(os.environ)
         store = open_store(chosen) if isinstance(chosen, str) else chosen
         await store.open()
         about = store.describe()

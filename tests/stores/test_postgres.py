@@ -378,3 +378,12 @@ async def test_a_store_serves_several_event_loops_one_after_the_other(url: str) 
             url, "select count(*) from pg_stat_activity where application_name = 'outlast' and state = 'idle'"
         )
         assert open_now < 20
+
+
+# -- its tables, made by others -------------------------------------------------------------------------------------
+
+
+async def test_the_printed_statements_make_what_a_migration_makes(url: str) -> None:
+    await execute(url, PostgresStore(url).script())
+    async with opened(url) as store:
+        assert (await completed(store)).status == "completed"

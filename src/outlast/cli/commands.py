@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from outlast.cli import exits
+from outlast.cli.database import db
 from outlast.cli.jobs import cancel, delete, get, list_, retry, submit, watch
 from outlast.cli.serving import serve, worker
 from outlast.cli.upkeep import doctor, sweep
@@ -37,7 +38,7 @@ def commands() -> None:
     """
 
 
-for command in (serve, worker, submit, get, watch, list_, cancel, retry, delete, sweep, doctor):
+for command in (serve, worker, submit, get, watch, list_, cancel, retry, delete, sweep, doctor, db):
     commands.add_command(command)
 
 

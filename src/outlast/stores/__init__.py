@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
 from outlast.stores.base import Clock, Store
+from outlast.stores.default import SUPABASE, is_supabase
 
 FORMS = "sqlite:///relative/path.db, sqlite:////absolute/path.db, postgresql://user:password@host/database, memory://"
 
@@ -30,7 +31,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         return SqliteStore(url, clock=clock)
     if scheme in ("postgresql", "postgres"):
         return _postgres(url, clock)
-    raise ConfigurationError(_unknown(url, scheme))
+    raise ConfigurationError(f"this is no database. {SUPABASE}" if is_supabase(url) else _unknown(url, scheme))
 
 
 def _postgres(url: str, clock: Clock | None) -> Store:

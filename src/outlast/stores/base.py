@@ -299,6 +299,15 @@ class Joins(Protocol):
         ...
 
 
+@runtime_checkable
+class Scripted(Protocol):
+    """What a store adds whose tables others may have to make."""
+
+    def script(self) -> str:
+        """The statements that make them, for whoever runs such things by hand."""
+        ...
+
+
 class Listeners:
     """The callbacks of one store, each called on the loop it was given on."""
 

@@ -44,7 +44,7 @@ from outlast.stores.base import (
 from outlast.stores.postgres_errors import of_connecting
 from outlast.stores.postgres_news import Newsroom
 from outlast.stores.postgres_pool import Connection, Do, Engine, connect
-from outlast.stores.postgres_schema import SCHEMA, Facts, facts_of, migrate
+from outlast.stores.postgres_schema import SCHEMA, Facts, facts_of, migrate, script
 from outlast.stores.postgres_url import OPERATION, place_of
 from outlast.stores.server_clock import AGAIN, ServerClock
 
@@ -142,6 +142,9 @@ class PostgresStore:
             return Description(self._place.shown, "postgresql", "", "not connected yet", (), SCHEMA)
         warnings = facts.warnings if self._notified else (*facts.warnings, NO_NEWS)
         return Description(self._place.shown, "postgresql", facts.version, facts.durability, warnings, SCHEMA)
+
+    def script(self) -> str:
+        return script(self._place)
 
     def now(self) -> float:
         return self.clock.now()

@@ -31,6 +31,7 @@ HOUSE = (
     "metrics",
     "observe",
     "stores/base",
+    "stores/default",
     "principal",
     "stores/batching",
     "stores/server_clock",
@@ -38,6 +39,7 @@ HOUSE = (
     "stores/sheet",
     "stores/memory",
     "stores/sqlite*",
+    "stores/postgres*",
     "stores/__init__",
     "calls",
     "activity",
@@ -74,7 +76,7 @@ HOUSE = (
 PURE = ("notation", "report", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
-ENGINES = ("stores/memory", "stores/sqlite*")
+ENGINES = ("stores/memory", "stores/sqlite*", "stores/postgres*")
 
 # Lines that stand apart although one is above the other.
 KEPT_APART = {(engine, other) for engine in ENGINES for other in ENGINES if engine != other} | {
@@ -90,6 +92,7 @@ LIBRARIES = {
     "click": ("cli/*",),
     "opentelemetry": ("tracing",),
     "httpx2": ("cli/*", "testing/*"),
+    "psycopg": ("stores/postgres*",),
     "pydantic": ("*",),
     "pydantic_core": ("*",),
     "pytest": ("testing/*",),

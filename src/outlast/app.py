@@ -19,12 +19,13 @@ from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequ
 from outlast.follow import Hub
 from outlast.handler import BlockingFunction, Function, Handler, Options, Register, settings_of
 from outlast.hooks import Hook, Hooks, Moment, checked
-from outlast.job import Job, Priority
+from outlast.job import Job, NewJob, Priority
 from outlast.observe import Observe
 from outlast.policy import Duration, Limits, seconds
 from outlast.stores import open_store
-from outlast.stores.base import LEASE, Store
+from outlast.stores.base import LEASE, Joins, Store
 from outlast.stores.batching import Batched
+from outlast.stores.default import default_store
 from outlast.submission import prepare
 from outlast.sweep import Sweeper, recover
 from outlast.tracing import found, valid
@@ -37,8 +38,6 @@ H = TypeVar("H", bound=Hook)
 
 Lifespan = Callable[["Outlast"], AbstractAsyncContextManager[Any]]
 
-DEFAULT_STORE = "sqlite:///outlast.db"
-
 
 _LATER = object()
 """Stands for a hook that a decorator is going to give."""
@@ -49,7 +48,7 @@ class Outlast(Verbs):
 
     Parameters
     ----------
-    store: a URL, or a store; None: `OUTLAST_STORE`, else `sqlite:///outlast.db`.
+    store: a URL, or a store; None: `OUTLAST_STORE`, else `SUPABASE_DB_URL`, else `sqlite:///outlast.db`.
     concurrency: how many jobs a worker of this app runs at once.
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
@@ -209,9 +208,13 @@ class Outlast(Verbs):
     ) -> tuple[Job[Any], bool]:
         now = runtime.store.now()
         new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now)
-        job = await runtime.one.insert(new)
+        within = options.get("connection")
+        job = await (runtime.one.insert(new) if within is None else _joined(runtime.store, within, new))
         if job.id != new.job.id and job.fingerprint != new.job.fingerprint:
             raise IdempotencyKeyReused(job.id)
+        if within is not None:
+            # Whether it is submitted the caller's commit decides.
+            return job, job.id == new.job.id
         self.observe("job.submitted", job_id=job.id, type=job.type)
         fresh = job.id == new.job.id
         if fresh:
@@ -391,7 +394,7 @@ class Outlast(Verbs):
             await (await asyncio.shield(asyncio.wrap_future(connecting))).close()
 
     async def _connect(self) -> Store:
-        chosen = self.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE
+        chosen = self.store or default_store(os.environ)
         store = open_store(chosen) if isinstance(chosen, str) else chosen
         await store.open()
         about = store.describe()
@@ -463,6 +466,13 @@ class Outlast(Verbs):
 
 def _nothing(app: Outlast) -> AbstractAsyncContextManager[None]:
     return nullcontext()
+
+
+async def _joined(store: Store, connection: Any, new: NewJob) -> Job[Any]:
+    if not isinstance(store, Joins):
+        raise ConfigurationError(f"{store.describe().engine} has no transaction that connection= could join")
+    [job] = await store.insert_within(connection, [new])
+    return job
 
 
 _CONNECTED = ("store", "_context", "_connecting", "_opened", "_aside", "_opened_aside")

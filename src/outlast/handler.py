@@ -67,6 +67,8 @@ class Options(TypedDict, total=False):
     metadata:        a JSON object of up to 16 KiB that comes back unchanged with the job.
     external_id:     the caller's own name for the job.
     trace:           a W3C traceparent to be continued; where an OpenTelemetry span is current, that counts.
+    connection:      a connection of psycopg 3 in a transaction of yours, where the store is in the same database: the
+                     job is stored if and only if you commit.
     """
 
     owner: str | None
@@ -81,6 +83,7 @@ class Options(TypedDict, total=False):
     metadata: Mapping[str, Any]
     external_id: str | None
     trace: str | None
+    connection: Any
 
 
 class Submit(Protocol):

@@ -139,7 +139,7 @@ def _fingerprint(type: str, payload_json: str, options: Options) -> str:
     asked = {
         name: value if isinstance(value, Mapping) else str(value)
         for name, value in options.items()
-        if name not in ("owner", "idempotency_key", "trace")
+        if name not in ("owner", "idempotency_key", "trace", "connection")
     }
     return digest({"type": type, "payload": json.loads(payload_json), "options": asked})
 

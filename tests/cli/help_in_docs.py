@@ -13,12 +13,13 @@ BLOCK = re.compile(r"```text\n\$ outlast ?(.*?) ?--help\n.*?```", re.DOTALL)
 
 
 def all_commands() -> dict[str, click.Command]:
-    """The commands by what is typed for them."""
-    named: dict[str, click.Command] = {}
+    """Each by its words, those of groups among them."""
+    found: dict[str, click.Command] = {}
     for name, command in commands.commands.items():
-        within = command.commands if isinstance(command, click.Group) else {}
-        named |= {f"{name} {word}": one for word, one in within.items()} or {name: command}
-    return named
+        found[name] = command
+        if isinstance(command, click.Group):
+            found |= {f"{name} {part}": one for part, one in command.commands.items()}
+    return found
 
 
 def help_of(name: str) -> str:
@@ -27,10 +28,10 @@ def help_of(name: str) -> str:
     if not name:
         return commands.get_help(group)
     command: click.Command = commands
-    for word in name.split():
+    for part in name.split():
         assert isinstance(command, click.Group)
-        command = command.commands[word]
-        group = click.Context(command, parent=group, info_name=word)
+        command = command.commands[part]
+        group = click.Context(command, parent=group, info_name=part)
     return command.get_help(group)
 
 

@@ -8,12 +8,12 @@ import pytest
 from outlast.cli import env, exits
 from tests.cli.help_in_docs import BLOCK, PAGE, all_commands, with_help
 
-ALL = all_commands()
+ALL = sorted(all_commands())
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_command_and_option_has_help(name: str) -> None:
-    command = ALL[name]
+    command = all_commands()[name]
     assert command.help
     assert command.get_short_help_str(100).endswith((".", "!"))
     options = [option for option in command.params if isinstance(option, click.Option)]

@@ -1,5 +1,45 @@
-"""The contract's own asserts tell what they compared, as those of test files do."""
+"""The contract's own asserts tell what they compared, as those of test files do; and the servers of this session."""
+
+import os
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
+from tests.stores import postgres_server
+from tests.stores.postgres_server import NoServer, PgBouncer, Server
+
+T = TypeVar("T")
+
 pytest.register_assert_rewrite("outlast.testing.contract")
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """PostgreSQL 18, from the wheel."""
+    with _found(lambda: Server(postgres_server.wheel())) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_15() -> Iterator[Server]:
+    """PostgreSQL 15, from Debian."""
+    with _found(lambda: Server(postgres_server.system(15))) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: Server) -> Iterator[PgBouncer]:
+    """PgBouncer from Debian, before PostgreSQL 18."""
+    with _found(lambda: PgBouncer(postgres)) as pooler:
+        yield pooler
+
+
+def _found(make: Callable[[], T]) -> T:
+    """A server that is not here skips the test with its reason, but in CI they all are."""
+    try:
+        return make()
+    except NoServer as error:
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))

@@ -1,4 +1,4 @@
-"""Both stores keep every promise of outlast.stores.base."""
+"""All stores keep every promise of outlast.stores.base."""
 
 import subprocess
 import sys
@@ -10,6 +10,8 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
+from tests.stores.postgres_ground import fresh
+from tests.stores.postgres_server import PgBouncer, Server
 
 
 class Contract(StoreContract):
@@ -33,6 +35,26 @@ class TestSqlite(Contract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/jobs.db"
+
+
+class TestPostgres(Contract):
+    @pytest.fixture
+    def url(self, postgres: Server) -> str:
+        return fresh(postgres.url())
+
+
+class TestPostgres15(Contract):
+    @pytest.fixture
+    def url(self, postgres_15: Server) -> str:
+        return fresh(postgres_15.url())
+
+
+class TestPgBouncer(Contract):
+    @pytest.fixture
+    def url(self, pgbouncer: PgBouncer, monkeypatch: pytest.MonkeyPatch) -> str:
+        # That no notification arrives is a test of its own; here nobody waits a second for it.
+        monkeypatch.setattr("outlast.stores.postgres_news.ECHO", 0.01)
+        return fresh(pgbouncer.url)
 
 
 def test_the_contract_is_imported_without_pytest() -> None:

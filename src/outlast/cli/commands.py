@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from outlast.cli import exits
-from outlast.cli.db import db
+from outlast.cli.database import db
 from outlast.cli.jobs import cancel, delete, get, list_, retry, submit, watch
 from outlast.cli.serving import serve, worker
 from outlast.cli.upkeep import doctor, sweep

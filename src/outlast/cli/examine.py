@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from outlast import presence
-from outlast.app import DEFAULT_STORE, Outlast
+from outlast.app import Outlast
 from outlast.cli import env, relaxed
 from outlast.cli.exits import masked
 from outlast.cli.text import safe
@@ -19,6 +19,7 @@ from outlast.policy import NO_LIMIT, Limits
 from outlast.presence import WorkerInfo
 from outlast.stores import open_store
 from outlast.stores.base import Query, Store
+from outlast.stores.default import default_store
 from outlast.web import INSTALL
 from outlast.web.keys import parse_keys
 
@@ -38,7 +39,7 @@ def report(app: Outlast) -> Iterator[str]:
     yield from _caps(app.limits)
     for setting in (*relaxed.settings(app), *(() if keys else (relaxed.OPEN,))):
         yield _line("relaxed", setting)
-    yield from asyncio.run(_store(app.store or os.environ.get("OUTLAST_STORE") or DEFAULT_STORE))
+    yield from asyncio.run(_store(app.store or default_store(os.environ)))
 
 
 def _line(name: str, value: object) -> str:

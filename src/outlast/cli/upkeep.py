@@ -25,18 +25,19 @@ def sweep(place: str | None, store: str | None) -> None:
     Workers and servers see to them by themselves; this is for a cron job where none runs for long. The store is that
     of the app, of --store or of OUTLAST_STORE; where none is named, ./outlast.db if it is there.
     """
-    if place is None and store is None and not os.environ.get("OUTLAST_STORE"):
+    if place is None and store is None:
         _require_default_store()
-    moved = asyncio.run(_swept(_app(place, store)))
+    moved = asyncio.run(_swept(app_on(place, store)))
     click.echo(f"{moved} {'job' if moved == 1 else 'jobs'} moved")
 
 
 def _require_default_store() -> None:
     """A cron job in the wrong folder shall not make an empty store there and report success for ever."""
-    from outlast.app import DEFAULT_STORE
     from outlast.cli.examine import missing_file
+    from outlast.stores.default import DEFAULT_STORE, default_store
 
-    if missing := missing_file(DEFAULT_STORE):
+    chosen = default_store(os.environ)
+    if chosen == DEFAULT_STORE and (missing := missing_file(chosen)):
         raise Refused(f"there is no {missing}; name a store: MODULE:APP, --store URL, or OUTLAST_STORE")
 
 
@@ -58,11 +59,12 @@ def doctor(place: str | None, store: str | None) -> None:
     """
     from outlast.cli import examine
 
-    for line in examine.report(_app(place, store)):
+    for line in examine.report(app_on(place, store)):
         click.echo(line)
 
 
-def _app(place: str | None, store: str | None) -> "Outlast":
+def app_on(place: str | None, store: str | None) -> "Outlast":
+    """The app at MODULE:APP, or one without handlers; on another store if one is named."""
     from outlast.app import Outlast
     from outlast.cli.load import load
 

@@ -5,8 +5,9 @@ from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
 from outlast.stores.base import Clock, Store
+from outlast.stores.default import SUPABASE, is_supabase
 
-FORMS = "sqlite:///relative/path.db, sqlite:////absolute/path.db, memory://"
+FORMS = "sqlite:///relative/path.db, sqlite:////absolute/path.db, postgresql://user:password@host/database, memory://"
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
@@ -14,7 +15,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
 
     Parameters
     ----------
-    url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `memory://`.
+    url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `postgresql://user@host/database`, `memory://`.
     clock: replaces the wall clock, for tests.
 
     Raises ConfigurationError if the URL is none of these.
@@ -28,12 +29,22 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         from outlast.stores.sqlite import SqliteStore
 
         return SqliteStore(url, clock=clock)
-    raise ConfigurationError(_unknown(url, scheme))
+    if scheme in ("postgresql", "postgres"):
+        return _postgres(url, clock)
+    raise ConfigurationError(f"this is no database. {SUPABASE}" if is_supabase(url) else _unknown(url, scheme))
+
+
+def _postgres(url: str, clock: Clock | None) -> Store:
+    try:
+        from outlast.stores.postgres import PostgresStore
+    except ImportError as error:
+        raise ConfigurationError("PostgreSQL needs a driver: pip install 'outlast[postgres]'") from error
+    return PostgresStore(url, clock=clock)
 
 
 def _unknown(url: str, scheme: str) -> str:
     if not scheme:
         return f"the store URL {url[:64]!r} has no scheme; write one of {FORMS}"
-    near = get_close_matches(scheme, ["sqlite", "memory"], n=1)
+    near = get_close_matches(scheme, ["sqlite", "memory", "postgresql"], n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     return f"no store is known for {scheme[:64]!r}{meant}; this release keeps jobs in {FORMS}"

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, Self
+from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
 
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.report import Report
@@ -284,6 +284,27 @@ class Store(Records, Protocol):
 
     async def purge(self, ids: Sequence[str], *, owner: Owner = ANY) -> list[str]:
         """Remove these jobs with all that belongs to them, if they have ended; answers the ids removed."""
+        ...
+
+
+@runtime_checkable
+class Joins(Protocol):
+    """What a store adds whose jobs may be submitted within a transaction of the caller's own."""
+
+    async def insert_within(self, connection: Any, new: Sequence[NewJob]) -> list[Job[Any]]:
+        """As `Store.insert`, by the caller's connection: nothing is stored, and nobody hears of it, until they commit.
+
+        Raises ConfigurationError if the connection is none that this store can join.
+        """
+        ...
+
+
+@runtime_checkable
+class Scripted(Protocol):
+    """What a store adds whose tables others may have to make."""
+
+    def script(self) -> str:
+        """The statements that make them, for whoever runs such things by hand."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""db: what is done to a store as a whole."""
+"""db copy: a store moves into another."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -13,12 +13,7 @@ if TYPE_CHECKING:
     from outlast.stores.base import Store
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def db() -> None:
-    """What is done to a store as a whole."""
-
-
-@db.command()
+@click.command()
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 def copy(source: str, target: str) -> None:

@@ -1,0 +1,303 @@
+"""Jobs in a schema of a PostgreSQL database: any number of machines, every commit synced by the server.
+
+    postgres.py          the store: each method is one transaction (this file)
+    postgres_writes.py   those that write; postgres_tables.py: one statement for each table
+    postgres_reads.py    those that read
+    postgres_guest.py    submits within a caller's own transaction
+    postgres_pool.py     connections, and transactions on them
+    postgres_news.py     news of other processes, by LISTEN or by looking
+    postgres_schema.py   the server and the schema: may it be trusted, are its tables up to date
+    postgres_url.py      what a URL says; postgres_errors.py: the driver's errors by our names
+    postgres_0001.sql    the tables
+
+Every method's promise stands in stores/base.py.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from outlast.errors import StoreUnavailable
+from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
+from outlast.report import Report
+from outlast.stores import postgres_guest as guests
+from outlast.stores import postgres_reads as reads
+from outlast.stores import postgres_writes as writes
+from outlast.stores import rows
+from outlast.stores.base import (
+    ANY,
+    LEASE,
+    Claimed,
+    Clock,
+    Description,
+    Head,
+    Lease,
+    Listeners,
+    News,
+    Owner,
+    Query,
+    Record,
+)
+from outlast.stores.postgres_errors import of_connecting
+from outlast.stores.postgres_news import Newsroom
+from outlast.stores.postgres_pool import Connection, Do, Engine, connect
+from outlast.stores.postgres_schema import SCHEMA, Facts, facts_of, migrate, script
+from outlast.stores.postgres_url import OPERATION, place_of
+from outlast.stores.server_clock import AGAIN, ServerClock
+
+logger = logging.getLogger("outlast")
+
+TIME = Do("select extract(epoch from clock_timestamp())::float8")
+NO_NEWS = (
+    "notifications do not arrive here (a pooler in transaction mode?): writes of other processes are noticed by "
+    "looking every 0.1 to 2 s; listen_url= names a direct connection"
+)
+
+
+class PostgresStore:
+    """Implements Store and Records.
+
+    Parameters
+    ----------
+    url: `postgresql://user:password@host:port/database`, with libpq's options and these: `schema` (default `outlast`),
+        `listen_url` (a direct connection for notifications, where the URL leads to a pooler), `connections` (of one
+        event loop, default 4).
+    clock: replaces the server's clock, for tests.
+
+    Raises ConfigurationError if the URL is wrong.
+    """
+
+    locks: Path | None = None
+
+    def __init__(self, url: str, *, clock: Clock | None = None) -> None:
+        self._server_clock = ServerClock() if clock is None else None
+        self.clock: Clock = clock or self._server_clock or Clock()
+        self._place = place_of(url)
+        self._listeners = Listeners()
+        self._engine: Engine | None = None
+        self._newsroom: Newsroom | None = None
+        self._waiting: guests.Waiting | None = None
+        self._facts: Facts | None = None
+        self._notified = True
+        self._setting: asyncio.Task[None] | None = None
+
+    # -- open and closed --------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def open(self) -> None:
+        if self._engine is not None:
+            return
+        await self._prepare()
+        self._engine = Engine(self._place)
+        self._waiting = guests.Waiting(self._engine, lambda ids: self._tell(ids, ready=True))
+        try:
+            if self._server_clock is not None:
+                await self._server_clock.set_by(self._ask_time)
+            self._newsroom = Newsroom(self._place, self._engine, self._listeners, self._heard)
+            await self._newsroom.settled()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _prepare(self) -> None:
+        try:
+            connection = await connect(self._place.conninfo)
+        except Exception as error:
+            raise of_connecting(error, self._place.shown) from error
+        try:
+            await self._check(connection)
+        except Exception as error:
+            raise of_connecting(error, self._place.shown) from error
+        finally:
+            connection.pgconn.finish()
+
+    async def _check(self, connection: Connection) -> None:
+        async with asyncio.timeout(OPERATION):
+            self._facts = await facts_of(connection, self._place)
+        async with asyncio.timeout(6 * OPERATION):
+            await migrate(connection, self._place)
+
+    async def close(self) -> None:
+        newsroom, self._newsroom = self._newsroom, None
+        engine, self._engine = self._engine, None
+        if self._waiting is not None and (ending := self._waiting.close()) is not None:
+            await ending
+        if newsroom is not None:
+            await newsroom.close()
+        if engine is not None:
+            await engine.close()
+
+    def describe(self) -> Description:
+        facts = self._facts
+        if facts is None:
+            return Description(self._place.shown, "postgresql", "", "not connected yet", (), SCHEMA)
+        warnings = facts.warnings if self._notified else (*facts.warnings, NO_NEWS)
+        return Description(self._place.shown, "postgresql", facts.version, facts.durability, warnings, SCHEMA)
+
+    def script(self) -> str:
+        return script(self._place)
+
+    def now(self) -> float:
+        return self.clock.now()
+
+    def listen(self, hear: Callable[[News], None]) -> Callable[[], None]:
+        return self._listeners.add(hear)
+
+    def _heard(self, notified: bool) -> None:
+        if self._notified and not notified:
+            logger.warning("%s: %s", self._place.shown, NO_NEWS)
+        self._notified = notified
+
+    # -- writes -----------------------------------------------------------------------------------------------------
+
+    async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
+        if not new:
+            return []
+        now = self.now()
+        jobs, born = await self._open().write(lambda one: writes.insert(one, new, now), again=writes.TAKEN)
+        self._tell(born, ready=True)
+        return jobs
+
+    async def insert_within(self, connection: Any, new: Sequence[NewJob]) -> list[Job[Any]]:
+        engine, waiting = self._open(), self._waiting
+        jobs, number = await guests.insert(connection, engine.names, new, self.now())
+        if waiting is not None:
+            waiting.add(number, {job.id for job in jobs})
+        return jobs
+
+    async def claim(
+        self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
+    ) -> Claimed:
+        if n <= 0 or not types or ids == []:
+            [[[next_at]]] = await self._open().read(Do(writes.NEXT_AT))
+            return Claimed([], next_at)
+        now = self.now()
+        jobs, next_at = await self._open().write(
+            lambda one: writes.claim(one, n, types, ids, worker, ttl, now), again=(writes.Changed,)
+        )
+        self._tell({job.id for job in jobs}, ready=False)
+        return Claimed([job for job in jobs if job.status is Status.PROCESSING], next_at)
+
+    async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
+        until = self.now() + ttl
+        return await self._open().write(lambda one: writes.renew(one, leases, until)) if leases else []
+
+    async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
+        if not changes:
+            return []
+        answers, wrote = await self._open().write(lambda one: writes.apply(one, changes))
+        if wrote:
+            ready = any(change.place is not None for change in changes)
+            self._tell({change.id for change in changes}, ready=ready)
+        return answers
+
+    async def purge(self, ids: Sequence[str], *, owner: Owner = ANY) -> list[str]:
+        if not ids:
+            return []
+        gone = await self._open().write(lambda one: writes.purge(one, ids, owner))
+        self._tell(gone, ready=False)
+        return gone
+
+    async def put(
+        self, key: str, value: Mapping[str, Any], *, version: int | None = None, ttl: float | None = None
+    ) -> Record | None:
+        now = self.now()
+        return await self._open().write(lambda one: writes.put(one, key, value, version, ttl, now))
+
+    async def drop(self, keys: Collection[str]) -> None:
+        now = self.now()
+        await self._open().write(lambda one: writes.drop(one, keys, now))
+
+    def _tell(self, ids: Collection[str], *, ready: bool) -> None:
+        if ids:
+            self._listeners.tell(News(frozenset(ids), ready))
+            if self._newsroom is not None:
+                self._newsroom.wrote()
+
+    # -- reads ------------------------------------------------------------------------------------------------------
+
+    async def get(self, ids: Sequence[str], *, owner: Owner = ANY, payload: bool = False) -> list[Job[Any] | None]:
+        if not ids:
+            return []
+        [found] = await self._open().read(reads.get(ids, payload))
+        return reads.jobs_of(found, ids, owner)
+
+    async def find(self, query: Query) -> list[Job[Any]]:
+        [found] = await self._open().read(reads.find(query))
+        return [rows.job_of(row) for row in found]
+
+    async def count(self, query: Query) -> dict[tuple[str, Status], int]:
+        [found] = await self._open().read(reads.count(query))
+        return reads.counts_of(found)
+
+    async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
+        [found] = await self._open().read(reads.due(self.now(), limit, dead))
+        return reads.due_of(found, limit)
+
+    async def events(self, job_id: str, *, after: int = 0, limit: int = 500, output: bool = True) -> list[Event]:
+        [found] = await self._open().read(reads.events(job_id, after, limit, output))
+        return reads.events_of(found, after, limit)
+
+    async def steps(self, job_id: str) -> list[Step]:
+        [found] = await self._open().read(Do(reads.STEPS, (job_id,)))
+        return [rows.step_of(row) for row in found]
+
+    async def signals(self, job_id: str) -> list[Signal]:
+        [found] = await self._open().read(Do(reads.SIGNALS, (job_id,)))
+        return [rows.signal_of(row) for row in found]
+
+    async def reports(self, job_id: str) -> list[Report]:
+        [found] = await self._open().read(Do(reads.REPORTS, (job_id,)))
+        return [rows.report_of(row) for row in found]
+
+    async def changed(self, seen: Mapping[str, Head]) -> dict[str, Head | None]:
+        if not seen:
+            return {}
+        [found] = await self._open().read(reads.heads(seen))
+        return reads.changed_of(found, seen)
+
+    async def fetch(self, key: str) -> Record | None:
+        [found] = await self._open().read(Do(reads.FETCH, (key, self.now())))
+        return rows.record_of(found[0]) if found else None
+
+    async def scan(self, prefix: str) -> list[Record]:
+        [found] = await self._open().read(Do(reads.SCAN, (prefix, prefix + reads.LAST_CHARACTER, self.now())))
+        return [rows.record_of(row) for row in found]
+
+    # -- how ----------------------------------------------------------------------------------------------------------
+
+    def _open(self) -> Engine:
+        if self._engine is None:
+            raise StoreUnavailable("the store is not open")
+        self._keep_time()
+        return self._engine
+
+    def _keep_time(self) -> None:
+        """No two clocks run equally fast, so that the server is asked again now and then."""
+        clock = self._server_clock
+        if clock is None or clock.set_at is None or time.monotonic() < clock.set_at + AGAIN:
+            return
+        if self._setting is None or self._setting.done():
+            self._setting = asyncio.get_running_loop().create_task(self._set_clock(clock))
+
+    async def _set_clock(self, clock: ServerClock) -> None:
+        try:
+            await clock.set_by(self._ask_time)
+        except Exception:
+            # The clock goes on as it was, and the next call tries again.
+            logger.debug("the store's clock was not set", exc_info=True)
+
+    async def _ask_time(self) -> float:
+        if self._engine is None:
+            raise StoreUnavailable("the store is not open")
+        [[[now]]] = await self._engine.read(TIME)
+        return float(now)

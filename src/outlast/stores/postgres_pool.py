@@ -1,0 +1,256 @@
+"""Connections, and transactions on them.
+
+A connection belongs to the event loop it was made on, so each loop has a few of its own. Nothing is kept in a session:
+what holds for a transaction is said within it, so that a pooler may hand each one to another server process.
+
+A call runs in a task of its own, which a caller that goes away does not stop. A connection whose answer did not come
+in time, or that failed, is thrown away and never used again.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.pq import TransactionStatus
+
+from outlast.errors import ConfigurationError, StoreUnavailable
+from outlast.stores.postgres_errors import AGAIN, ours
+from outlast.stores.postgres_url import CONNECT, OPERATION, Place
+
+T = TypeVar("T")
+
+TRIES = 6
+"""How often a transaction is begun anew that the server undid, or whose connection was gone before its commit."""
+PAUSE = 0.02
+"""Seconds, times the number of tries so far, times a random part: the most between two tries."""
+
+Connection = AsyncConnection[tuple[Any, ...]]
+Rows = list[tuple[Any, ...]]
+
+
+class Do(NamedTuple):
+    """A statement with its values; `{s}` stands where the schema goes."""
+
+    statement: str
+    values: Sequence[Any] | dict[str, Any] = ()
+
+
+BEGIN = Do("begin")
+READ = Do("begin isolation level repeatable read read only")
+COMMIT, ROLLBACK = Do("commit"), Do("rollback")
+_SETTINGS = {
+    "statement_timeout": str(int(OPERATION * 1000)),
+    "idle_in_transaction_session_timeout": str(int(OPERATION * 1000)),
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "off"),
+}
+SETTINGS = Do("select " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()))
+"""Of a transaction that writes. One that is stopped in the middle, with its process, must not keep others from its rows
+for long. And each finds its rows by an index: a queue's statistics are old whenever they are looked at, and the planner
+would now and then read a whole table for a few rows."""
+
+
+class Transaction:
+    """One transaction. Its statements go out together, as many as the next decision lets be known."""
+
+    def __init__(self, connection: Connection, names: "Names") -> None:
+        self._connection, self._names = connection, names
+        self._begun = False
+        self.ending = False
+        """The commit was sent: if its answer does not come, the outcome is unknown."""
+
+    async def run(self, *statements: Do) -> list[Rows]:
+        """The rows of each statement."""
+        before = () if self._begun else (BEGIN, SETTINGS)
+        self._begun = True
+        return (await self._send([*before, *statements]))[len(before) :]
+
+    async def end(self, *statements: Do) -> list[Rows]:
+        """The same, and the commit with them."""
+        self.ending = True
+        before = () if self._begun else (BEGIN, SETTINGS)
+        return (await self._send([*before, *statements, COMMIT]))[len(before) : -1]
+
+    async def read(self, *statements: Do) -> list[Rows]:
+        """Reads alone, of one moment; the whole transaction."""
+        if len(statements) == 1:
+            return await self._send(statements)
+        return (await self._send([READ, *statements, COMMIT]))[1:-1]
+
+    async def give_up(self) -> None:
+        """Nothing was written and nothing shall be."""
+        await self._send([ROLLBACK])
+
+    async def _send(self, statements: Sequence[Do]) -> list[Rows]:
+        return await send(self._connection, [Do(self._names(do.statement), do.values) for do in statements])
+
+
+class Names:
+    """Statements with the names of one schema's tables in them."""
+
+    def __init__(self, schema: str) -> None:
+        self.schema = '"' + schema.replace('"', '""').replace("%", "%%") + '"'
+        self._known: dict[str, str] = {}
+
+    def __call__(self, statement: str) -> str:
+        known = self._known.get(statement)
+        if known is None:
+            known = self._known[statement] = statement.replace("{s}", self.schema)
+        return known
+
+
+async def send(connection: Connection, statements: Sequence[Do]) -> list[Rows]:
+    """All statements in one round trip."""
+    if len(statements) == 1:
+        return [await _rows(await _execute(connection, statements[0]))]
+    async with connection.pipeline():
+        cursors = [await _execute(connection, do) for do in statements]
+    return [await _rows(cursor) for cursor in cursors]
+
+
+async def _execute(connection: Connection, do: Do) -> psycopg.AsyncCursor[tuple[Any, ...]]:
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(do.statement.encode(), do.values)
+    return cursor
+
+
+async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
+    return await cursor.fetchall() if cursor.description else []
+
+
+async def connect(conninfo: str) -> Connection:
+    async with asyncio.timeout(CONNECT):
+        # A prepared statement belongs to a session, and a pooler's client has none.
+        return await AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
+
+
+class Pool:
+    """The connections of one event loop."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._free: list[Connection] = []
+        self._slots = asyncio.Semaphore(place.connections)
+
+    async def use(self, do: Callable[[Connection], Awaitable[T]]) -> T:
+        """Raises what `do` raises; the connection is used again only if it is as it was."""
+        async with self._slots:
+            connection = self._free.pop() if self._free else await connect(self._place.conninfo)
+            try:
+                async with asyncio.timeout(OPERATION):
+                    return await do(connection)
+            except BaseException:
+                await self._put_right(connection)
+                raise
+            finally:
+                if connection.closed or connection.pgconn.transaction_status != TransactionStatus.IDLE:
+                    self._drop(connection)
+                else:
+                    self._free.append(connection)
+
+    async def _put_right(self, connection: Connection) -> None:
+        """After an error of the server the connection is good, once the transaction is rolled back."""
+        if connection.pgconn.transaction_status == TransactionStatus.INERROR:
+            try:
+                async with asyncio.timeout(1):
+                    await send(connection, [ROLLBACK])
+            except Exception:
+                self._drop(connection)
+
+    def _drop(self, connection: Connection) -> None:
+        if connection.closed or connection.broken:
+            # The server has gone, or was restarted: it has gone for the others, too.
+            self.close()
+        _finish(connection)
+
+    def close(self) -> None:
+        """May be called from any thread once nothing is in flight."""
+        while self._free:
+            _finish(self._free.pop())
+
+
+def _finish(connection: Connection) -> None:
+    # Without a farewell, for the loop may be gone, or the server.
+    connection.pgconn.finish()
+
+
+class Engine:
+    """Runs transactions for callers on any event loop."""
+
+    def __init__(self, place: Place) -> None:
+        self.names = Names(place.schema)
+        self._place = place
+        self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._pid = os.getpid()
+        self._shut = False
+
+    async def write(self, do: Callable[[Transaction], Awaitable[T]], *, again: tuple[type[Exception], ...] = ()) -> T:
+        """Run it in a transaction that it ends. It is begun anew after a deadlock, and after an error of `again`."""
+        return await self._shielded(self._tried(do, (*AGAIN, *again)))
+
+    async def read(self, *statements: Do) -> list[Rows]:
+        return await self._shielded(self._tried(lambda transaction: transaction.read(*statements), AGAIN))
+
+    async def _shielded(self, work: Coroutine[Any, Any, T]) -> T:
+        if self._shut or os.getpid() != self._pid:
+            work.close()
+            if self._shut:
+                raise StoreUnavailable("the store is not open")
+            raise ConfigurationError("this store was opened before a fork; open one in the process that uses it")
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        # The caller may have gone away; then its error is nobody's.
+        if not task.cancelled():
+            task.exception()
+
+    async def _tried(self, do: Callable[[Transaction], Awaitable[T]], again: tuple[type[Exception], ...]) -> T:
+        pool = self._pool()
+        for tried in range(1, TRIES + 1):
+            transactions: list[Transaction] = []
+
+            async def work(connection: Connection, begun: list[Transaction] = transactions) -> T:
+                begun.append(Transaction(connection, self.names))
+                return await do(begun[0])
+
+            try:
+                return await pool.use(work)
+            except Exception as error:
+                if tried == TRIES or not _may_repeat(error, transactions, again):
+                    raise ours(error, self._place.shown) from error
+            await asyncio.sleep(random.uniform(0, PAUSE * tried))
+        raise AssertionError("the last try raises or returns")
+
+    def _pool(self) -> Pool:
+        loop = asyncio.get_running_loop()
+        pool = self._pools.get(loop)
+        if pool is None:
+            for gone in [loop for loop in self._pools if loop.is_closed()]:
+                self._pools.pop(gone).close()
+            pool = self._pools[loop] = Pool(self._place)
+        return pool
+
+    async def close(self) -> None:
+        """Let what is in flight come to its end, on this loop and others; then let go of all connections."""
+        self._shut = True
+        while any(not task.done() and not task.get_loop().is_closed() for task in list(self._tasks)):
+            await asyncio.sleep(0.002)
+        for pool in list(self._pools.values()):
+            pool.close()
+        self._pools.clear()
+
+
+def _may_repeat(error: Exception, begun: Sequence[Transaction], again: tuple[type[Exception], ...]) -> bool:
+    """True if nothing of it was written for certain, and the next try may succeed."""
+    if isinstance(error, again):
+        return True
+    lost = isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01", "57P02")
+    return lost and bool(begun) and not begun[0].ending

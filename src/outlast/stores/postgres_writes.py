@@ -1,0 +1,337 @@
+"""What writes to the tables of PostgreSQL. Each function is one transaction, of two round trips however many jobs.
+
+    1  lock the rows that may be written, and read behind the locks all that the decision needs
+       (decide in Python; gather rows on a sheet)
+    2  write each table in one statement, read what the answer needs, commit
+
+Rows are locked in the order of their ids, and claims wait for nobody, so that transactions do not block each other in
+a circle.
+"""
+
+import secrets
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Literal
+
+from psycopg import errors
+
+from outlast import lifecycle
+from outlast.errors import JobNotFound
+from outlast.job import RANK, Change, Job, NewJob
+from outlast.stores import rows
+from outlast.stores.base import ANY, Head, Lease, Owner, Record
+from outlast.stores.postgres_pool import Do, Rows, Transaction
+from outlast.stores.postgres_tables import statements
+from outlast.stores.rows import Stored
+from outlast.stores.sheet import Sheet
+
+IDEMPOTENCY = 24 * 3600.0
+
+LOGGED = 2048
+"""Characters of a job's log that its row may hold; a claim moves what is longer to the table of events."""
+
+_WHOLE = ", ".join(rows.WHOLE)
+_WHOLE_OF = ", ".join(f"whole.{name}" for name in rows.WHOLE)
+_N, _ID, _RANK, _TAG, _OWNER, _KEY, _APPENDED, _LOGGED = (
+    rows.WHOLE.index(name) for name in ("n", "id", "rank", "tag", "owner", "idempotency_key", "appended", "logged")
+)
+
+LOCK = "select n from {s}.job where id = any(%s::text[]) order by id for update"
+STORED = f"select {', '.join(rows.STORED)} from {{s}}.whole where id = any(%s::text[])"
+WHOLE_BY_IDS = f"select {_WHOLE} from {{s}}.whole where id = any(%s::text[])"
+HOLDERS = f"""
+    select name, {_WHOLE_OF} from {{s}}.held join {{s}}.whole using (n)
+     where name = any(%s::text[]) and held.at > %s::float8"""
+LAPSED = "delete from {s}.held where name = any(%s::text[]) and at <= %s::float8"
+HOLD = "insert into {s}.held (name, n, at) select * from unnest(%s::text[], %s::bigint[], %s::float8[])"
+NUMBERS = "select nextval('{s}.job_number') from generate_series(1, %s::integer)"
+
+_PLACES = """
+    with recursive known (type) as (
+        (select type from {s}.job where tag is not null order by type limit 1)
+        union all
+        select (select next.type from {s}.job next
+                 where next.tag is not null and next.type > known.type order by next.type limit 1)
+          from known where known.type is not null
+    ), head as materialized (
+        select each.rank, (
+            select min(first.tag) from known cross join lateral (
+                select tag from {s}.job
+                 where job.tag is not null and job.type = known.type and job.rank = each.rank
+                 order by tag limit 1) first) as tag
+          from unnest('{0,1,2}'::smallint[]) as each (rank))
+    select who.rank, who.owner, head.tag, case when who.owner is null
+           then (select max(tag) from {s}.job where tag is not null and job.rank = who.rank and owner is null)
+           else (select max(tag) from {s}.job where tag is not null and job.rank = who.rank and owner = who.owner) end
+      from who join head on head.rank = who.rank"""
+PLACES = _PLACES.replace(
+    "who join", "(select distinct * from unnest(%s::smallint[], %s::text[])) who (rank, owner) join"
+)
+PLACES_OF_JOBS = _PLACES.replace(
+    "who join", "(select distinct rank, owner from {s}.job where id = any(%s::text[])) who join"
+)
+
+CLAIM = f"""
+    with ahead as materialized (
+        select known.type, near.rank, near.tag, near.n
+          from unnest(%(types)s::text[]) as known (type) cross join lateral (
+            select job.rank, job.tag, job.n from {{s}}.job where job.type = known.type and job.tag is not null
+             order by job.rank, job.tag, job.n limit %(n)s::integer) near
+         order by near.rank, near.tag, near.n limit %(n)s::integer
+    ), share as materialized (
+        select type, count(*) as n from ahead group by type
+    ), taken as materialized (
+        select one.n, one.turn from share cross join lateral (
+            select job.n, job.turn from {{s}}.job where job.type = share.type and job.tag is not null
+             order by job.rank, job.tag, job.n limit share.n for update skip locked) one)
+    select taken.turn, {_WHOLE_OF} from taken join {{s}}.whole on whole.n = taken.n"""
+"""How many of each type are next is looked up first, so that of several types no more is locked than is taken."""
+CLAIM_IDS = f"""
+    with taken as materialized (
+        select n, turn from {{s}}.job
+         where id = any(%(ids)s::text[]) and type = any(%(types)s::text[]) and tag is not null
+         order by id for update)
+    select taken.turn, {_WHOLE_OF} from taken join {{s}}.whole on whole.n = taken.n"""
+LOG = "select n, log from {s}.job where n = any(%s::bigint[])"
+EMPTY_LOG = "update {s}.job set log = '' where n = any(%s::bigint[])"
+NEXT_AT = """
+    select least(
+        (select min(next_at) from {s}.job
+          where next_at is not null and status in ('queued', 'processing', 'waiting', 'retrying')),
+        (select min(lease_until) from {s}.job where lease_until is not null))"""
+
+RENEW = """
+    update {s}.job set lease_until = %s::float8
+      from unnest(%s::text[], %s::text[]) as good (id, lease) where job.id = good.id and job.lease = good.lease"""
+HELD = """
+    select id, lease, greatest(job.seq, live.seq), turn from {s}.job left join {s}.live using (n)
+     where id = any(%s::text[]) and lease is not null"""
+
+ENDED = """
+    select n, id, owner from {s}.job
+     where id = any(%s::text[]) and status in ('completed', 'failed', 'cancelled') order by id for update"""
+PURGE = [
+    f"delete from {{s}}.{table} where n = any(%s::bigint[])"
+    for table in ("event", "step", "signal", "report", "result", "asked", "live")
+]
+PURGE_HELD = """
+    delete from {s}.held using {s}.job where held.n = job.n and job.idempotency_key is not null
+       and job.n = any(%s::bigint[])"""
+PURGE_JOB = "delete from {s}.job where n = any(%s::bigint[])"
+
+PUT = """
+    insert into {s}.record as old (key, value, version, expires_at)
+    values (%(key)s, %(value)s, 1, %(until)s::float8)
+    on conflict (key) do update set value = excluded.value, expires_at = excluded.expires_at,
+           version = case when old.expires_at <= %(now)s::float8 then 1 else old.version + 1 end
+     where %(any)s::boolean or old.expires_at <= %(now)s::float8
+    returning version"""
+"""Whatever the version is, or where no note is yet."""
+PUT_OVER = """
+    update {s}.record set value = %(value)s, expires_at = %(until)s::float8, version = version + 1
+     where key = %(key)s and version = %(version)s::bigint and (expires_at is null or expires_at > %(now)s::float8)
+    returning version"""
+DROP = "delete from {s}.record where key = any(%s::text[]) or expires_at <= %s::float8"
+
+
+class Changed(Exception):
+    """Between the look at a job and its lock another changed it: look again."""
+
+
+TAKEN = (errors.UniqueViolation,)
+"""Another insert of the same id or key was faster; begun anew, this one finds what that stored."""
+
+
+# -- jobs in --------------------------------------------------------------------------------------------------------
+
+
+async def insert(transaction: Transaction, new: Sequence[NewJob], now: float) -> tuple[list[Job[Any]], set[str]]:
+    """The jobs as they are stored, and the ids of those that were not yet."""
+    # Of one call the ids decide the order, which is that of `n`: claims go by it where tags are equal.
+    ordered = sorted(new, key=lambda one: one.job.id)
+    names = {one.job.id: held_name(one.job) for one in ordered if one.job.idempotency_key is not None}
+    known, held, places, numbers = await transaction.run(*_before(ordered, list(names.values()), now))
+    stored = {row[_ID]: rows.job_of(row) for row in known}
+    holders = {row[0]: rows.job_of(row[1:]) for row in held}
+    tags, sheet, takes = Tags(places), Sheet(), list[tuple[str, int, float]]()
+    answers, born = {}, set[str]()
+    for one, (n,) in zip(ordered, numbers, strict=True):
+        name = names.get(one.job.id)
+        holder = holders.get(name) if name is not None else None
+        there = holder or stored.get(one.job.id)
+        if there is None:
+            there = stored[one.job.id] = _born(sheet, tags, n, one)
+            born.add(there.id)
+            if name is not None:
+                holders[name] = there
+                takes.append((name, n, one.job.created_at))
+        answers[one.job.id] = there
+    await transaction.end(*statements(sheet.torn_off()), *_holding(takes, now))
+    return [answers[one.job.id] for one in new], born
+
+
+def _before(new: Sequence[NewJob], names: list[str], now: float) -> list[Do]:
+    placed = [one.job for one in new if one.place is not None]
+    return [
+        Do(WHOLE_BY_IDS, ([one.job.id for one in new],)),
+        Do(HOLDERS, (names, now - IDEMPOTENCY)),
+        Do(PLACES, ([RANK[job.priority] for job in placed], [job.owner for job in placed])),
+        Do(NUMBERS, (len(new),)),
+    ]
+
+
+def held_name(job: Job[Any]) -> str:
+    return rows.dumps([job.owner, job.idempotency_key])
+
+
+def _born(sheet: Sheet, tags: "Tags", n: int, new: NewJob) -> Job[Any]:
+    born = new.job
+    tag = None if new.place is None else tags.give(RANK[born.priority], born.owner, new.place)
+    job = Change(id=born.id, set={"tag": tag}, events=new.events).applied(born)
+    sheet.born(n, job, new)
+    return job
+
+
+def _holding(takes: Sequence[tuple[str, int, float]], now: float) -> list[Do]:
+    if not takes:
+        return []
+    # One order for all, so that two inserts of the same keys wait for each other in one direction.
+    names, ns, times = map(list, zip(*sorted(takes), strict=True))
+    return [Do(LAPSED, (names, now - IDEMPOTENCY)), Do(HOLD, (names, ns, [float(time) for time in times]))]
+
+
+# -- moves, wishes, appends -----------------------------------------------------------------------------------------
+
+
+async def apply(transaction: Transaction, changes: Sequence[Change]) -> tuple[list[Job[Any] | None], bool]:
+    """For each change None or the job as it now is; and whether one was written."""
+    ids = list({change.id for change in changes})
+    placed = list({change.id for change in changes if change.place is not None})
+    reads = [Do(LOCK, (ids,)), Do(STORED, (ids,))]
+    if placed:
+        reads.append(Do(PLACES_OF_JOBS, (placed,)))
+    _, found, *places = await transaction.run(*reads)
+    stored = {row[_ID]: Stored(row) for row in found}
+    for change in changes:
+        if change.id not in stored:
+            await transaction.give_up()
+            raise JobNotFound(change.id)
+    writes, refused = _decided(changes, stored, Tags(places[0] if places else []))
+    if refused:
+        writes.append(Do(WHOLE_BY_IDS, (list({changes[at].id for at in refused}),)))
+    answered = await transaction.end(*writes)
+    now_is = {row[_ID]: rows.job_of(row) for row in answered[-1]} if refused else {}
+    answers = [now_is[change.id] if at in refused else None for at, change in enumerate(changes)]
+    return answers, len(refused) < len(changes)
+
+
+def _decided(changes: Sequence[Change], stored: Mapping[str, Stored], tags: "Tags") -> tuple[list[Do], set[int]]:
+    """What the changes that hold write, and the places of those that do not."""
+    sheet, writes, refused = Sheet(), list[Do](), set[int]()
+    for at, change in enumerate(changes):
+        job = stored[change.id]
+        if not change.holds(job):
+            refused.add(at)
+            continue
+        if sheet.has_moved(job.n):
+            writes += statements(sheet.torn_off())
+        tag = None if change.place is None else tags.give(job.rank, job.owner, change.place)
+        sheet.changed(job, change, tag)
+    return writes + statements(sheet.torn_off()), refused
+
+
+class Tags:
+    """The fair order (`Store.apply` states the rule), by what two probes of each owner found."""
+
+    def __init__(self, places: Rows) -> None:
+        self._heads: dict[int, int | None] = {rank: head for rank, _, head, _ in places}
+        self._owns: dict[tuple[int, str | None], int | None] = {(rank, owner): own for rank, owner, _, own in places}
+
+    def give(self, rank: int, owner: str | None, place: Literal["back", "front"]) -> int:
+        head, own = self._heads[rank], self._owns[rank, owner]
+        front = 0 if head is None else head
+        tag = front if place == "front" or own is None else max(front, own + 1)
+        self._heads[rank] = front
+        self._owns[rank, owner] = tag if own is None else max(own, tag)
+        return tag
+
+
+# -- claims ---------------------------------------------------------------------------------------------------------
+
+
+async def claim(
+    transaction: Transaction,
+    n: int,
+    types: Collection[str],
+    ids: Sequence[str] | None,
+    worker: str,
+    ttl: float,
+    now: float,
+) -> tuple[list[Job[Any]], float | None]:
+    """The jobs after their claims, those among them that a wish has ended; and when the clock moves the next."""
+    values = {"n": n, "types": sorted(set(types)), "ids": list(ids or ())}
+    [found] = await transaction.run(Do(CLAIM if ids is None else CLAIM_IDS, values))
+    if not found:
+        [[[next_at]]] = await transaction.end(Do(NEXT_AT))
+        return [], next_at
+    whole = [row[1:] for row in found if row[0] == row[1 + _TURN]]
+    whole.sort(key=lambda row: (row[_RANK], row[_TAG], row[_N]))
+    if len(whole) < len(found):
+        await transaction.give_up()
+        raise Changed
+    sheet, moves = Sheet(), await _long_logs(transaction, whole[:n])
+    for place, events in moves.items():
+        sheet.logged(place, events)
+    jobs = [_claimed(sheet, row, worker, now + ttl, now) for row in whole[:n]]
+    empty = [Do(EMPTY_LOG, (list(moves),))] if moves else []
+    *_, [[next_at]] = await transaction.end(*empty, *statements(sheet.torn_off()), Do(NEXT_AT))
+    return jobs, next_at
+
+
+_TURN = rows.WHOLE.index("turn")
+
+
+async def _long_logs(transaction: Transaction, found: Rows) -> dict[int, list[Any]]:
+    """The events of many moves, out of the rows that every claim reads."""
+    long = [row[_N] for row in found if row[_LOGGED] > LOGGED]
+    if not long:
+        return {}
+    [logs] = await transaction.run(Do(LOG, (long,)))
+    return {n: rows.log_of(log) for n, log in logs}
+
+
+def _claimed(sheet: Sheet, row: tuple[Any, ...], worker: str, until: float, now: float) -> Job[Any]:
+    job = rows.job_of(row)
+    change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
+    return sheet.claimed(row[_N], job, change, appended=row[_APPENDED])
+
+
+async def renew(transaction: Transaction, leases: Sequence[Lease], until: float) -> list[Head | None]:
+    ids, tokens = [lease.job_id for lease in leases], [lease.lease for lease in leases]
+    *_, held = await transaction.end(Do(LOCK, (ids,)), Do(RENEW, (until, ids, tokens)), Do(HELD, (ids,)))
+    heads = {Lease(job_id, lease): Head(seq, turn) for job_id, lease, seq, turn in held}
+    return [heads.get(lease) for lease in leases]
+
+
+# -- out, and records -----------------------------------------------------------------------------------------------
+
+
+async def purge(transaction: Transaction, ids: Sequence[str], owner: Owner) -> list[str]:
+    [ended] = await transaction.run(Do(ENDED, (list(ids),)))
+    gone = {job_id: n for n, job_id, whose in ended if owner is ANY or owner == whose}
+    ns = list(gone.values())
+    await transaction.end(*(Do(statement, (ns,)) for statement in (*PURGE, PURGE_HELD, PURGE_JOB)))
+    return [job_id for job_id in dict.fromkeys(ids) if job_id in gone]
+
+
+async def put(
+    transaction: Transaction, key: str, value: Mapping[str, Any], version: int | None, ttl: float | None, now: float
+) -> Record | None:
+    until = None if ttl is None else now + ttl
+    statement = PUT_OVER if version else PUT
+    values = {"key": key, "value": rows.dumps(dict(value)), "until": until, "now": now}
+    [written] = await transaction.end(Do(statement, {**values, "version": version, "any": version is None}))
+    return Record(key, dict(value), written[0][0], until) if written else None
+
+
+async def drop(transaction: Transaction, keys: Collection[str], now: float) -> None:
+    await transaction.end(Do(DROP, (list(keys), now)))

@@ -1,0 +1,29 @@
+"""Which store it is where the app names none."""
+
+import pytest
+
+from outlast.errors import ConfigurationError
+from outlast.stores import open_store
+from outlast.stores.default import DEFAULT_STORE, default_store
+
+DATABASE, API = "postgresql://postgres@db.abc.supabase.co/postgres", "https://abc.supabase.co"
+
+
+@pytest.mark.parametrize(
+    ("environ", "url"),
+    [
+        ({}, DEFAULT_STORE),
+        ({"OUTLAST_STORE": "", "SUPABASE_DB_URL": ""}, DEFAULT_STORE),
+        ({"SUPABASE_DB_URL": DATABASE, "SUPABASE_URL": API}, DATABASE),
+        ({"OUTLAST_STORE": "memory://", "SUPABASE_DB_URL": DATABASE, "SUPABASE_URL": API}, "memory://"),
+    ],
+)
+def test_the_environment_names_the_store(environ: dict[str, str], url: str) -> None:
+    assert default_store(environ) == url
+
+
+def test_the_address_of_supabases_web_api_alone_is_an_error_that_says_what_to_use() -> None:
+    with pytest.raises(ConfigurationError, match="SUPABASE_DB_URL"):
+        default_store({"SUPABASE_URL": API})
+    with pytest.raises(ConfigurationError, match="SUPABASE_DB_URL"):
+        open_store(API)

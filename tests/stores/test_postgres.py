@@ -1,0 +1,389 @@
+"""What the PostgreSQL store alone has to keep: its refusals, lost connections and news between machines."""
+
+import asyncio
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from outlast import lifecycle
+from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
+from outlast.stores import open_store, postgres_pool
+from outlast.stores.base import Query
+from outlast.stores.postgres import NO_NEWS, PostgresStore
+from outlast.stores.postgres_schema import SCHEMA
+from outlast.testing.contract.ground import TYPE, WORKER, completed, in_threads, new_job, new_jobs, queued
+from tests.stores import postgres_server
+from tests.stores.postgres_ground import Ears, Wire, execute, fresh, opened, schema_of
+from tests.stores.postgres_server import LOCKED, PgBouncer, Server
+
+
+@pytest.fixture
+def url(postgres: Server) -> str:
+    return fresh(postgres.url())
+
+
+@pytest.fixture
+def own(postgres: Server) -> Iterator[Server]:
+    """A server that a test may stop; there is one wherever the session's is."""
+    with Server(postgres_server.wheel()) as server:
+        yield server
+
+
+# -- the URL --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "postgresql://ada:p@ss@host/db",
+        "postgresql://ada:s#cret@host/db",
+        "postgresql://ada:s/cret@host/db",
+        "postgresql://ada:s%cret@host/db",
+        "postgresql://ada:secret@host:port/db",
+        "postgresql://ada:secret@host/db?schem=x",
+        "postgresql://ada:secret@host/db?schema=",
+        f"postgresql://ada:secret@host/db?schema={'x' * 49}",
+        "postgresql://ada:secret@host/db?connections=0",
+        "postgresql://ada:secret@host/db?listen_url=postgresql://ada:p@ss@host/db",
+    ],
+)
+def test_a_url_that_cannot_be_meant_is_refused_without_its_password(wrong: str) -> None:
+    with pytest.raises(ConfigurationError) as refusal:
+        open_store(wrong)
+    assert not any(part in str(refusal.value) for part in ("p@ss", "s#cret", "s/cret", "s%cret", "secret"))
+
+
+def test_a_store_shows_where_it_is_and_no_password() -> None:
+    shown = open_store("postgres://ada:s%40cret@db.example:5433/shop?schema=jobs&sslmode=require").describe().url
+    assert shown == "postgresql://ada@db.example:5433/shop?schema=jobs"
+
+
+# -- refusals -------------------------------------------------------------------------------------------------------
+
+
+async def refusal(url: str) -> str:
+    with pytest.raises((ConfigurationError, StoreRefused)) as error:
+        await PostgresStore(url).open()
+    assert "wrong-secret" not in str(error.value)
+    return str(error.value)
+
+
+async def test_a_wrong_password_is_told(postgres: Server, url: str) -> None:
+    await execute(url, f"drop role if exists {LOCKED}", f"create role {LOCKED} login password 'right'")
+    said = await refusal(f"postgresql://{LOCKED}:wrong-secret@127.0.0.1:{postgres.port}/postgres")
+    assert "password" in said and f"{LOCKED}@127.0.0.1" in said
+
+
+async def test_an_unknown_database_and_user_are_told(postgres: Server) -> None:
+    assert "does not exist" in await refusal(postgres.url("nowhere"))
+    assert "does not exist" in await refusal(postgres.url(user="nobody_known"))
+
+
+async def test_a_server_without_tls_is_told_to_who_asks_for_it(postgres: Server) -> None:
+    assert "TLS" in await refusal(f"{postgres.url()}?sslmode=require")
+
+
+async def test_a_database_that_is_read_only_is_refused(url: str) -> None:
+    said = await refusal(f"{url}&options=-c%20default_transaction_read_only%3Don")
+    assert "read only" in said
+
+
+async def test_a_replica_is_refused(own: Server) -> None:
+    own.stop(signal.SIGINT)
+    own.become_standby()
+    own.start()
+    assert "replica" in await refusal(own.url())
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
+    async with opened(url) as store:
+        await queued(store)
+    await execute(url, f"insert into {schema_of(url)}.migration values ({SCHEMA + 1})")
+    assert "upgrade outlast" in await refusal(url)
+
+
+async def test_another_programs_tables_are_left_as_they_are(url: str) -> None:
+    await execute(url, f"create schema {schema_of(url)}", f"create table {schema_of(url)}.job (name text)")
+    assert "another program" in await refusal(url)
+
+
+async def test_a_role_that_may_not_create_is_told_who_may(postgres: Server, url: str) -> None:
+    await execute(url, "drop role if exists guest", "create role guest login")
+    guest = url.replace("postgres@", "guest@")
+    assert "outlast db migrate" in await refusal(guest)
+    async with opened(url) as store:
+        await queued(store)
+    schema = schema_of(url)
+    await execute(url, f"grant usage on schema {schema} to guest")
+    assert "permission denied" in await refusal(guest)
+    await execute(
+        url,
+        f"grant all on all tables in schema {schema} to guest",
+        f"grant all on all sequences in schema {schema} to guest",
+    )
+    async with opened(guest) as store:
+        assert len((await store.claim(1, [TYPE], WORKER)).jobs) == 1
+
+
+async def test_tables_that_are_removed_under_a_store_are_told(url: str) -> None:
+    async with opened(url) as store:
+        await execute(url, f"drop schema {schema_of(url)} cascade")
+        with pytest.raises(StoreRefused, match="does not exist"):
+            await queued(store)
+
+
+async def test_of_many_that_open_an_empty_database_at_once_one_makes_the_tables(url: str) -> None:
+    async def open_and_submit() -> None:
+        async with opened(url) as store:
+            await queued(store)
+
+    await in_threads(4, open_and_submit)
+    async with opened(url) as store:
+        assert len((await store.claim(10, [TYPE], WORKER)).jobs) == 4
+
+
+async def test_a_schema_may_have_any_name(postgres: Server) -> None:
+    url = f'{postgres.url()}?schema=Jobs%20of%20"Ada"%20100%25%20é%20%7Bs%7D'
+    async with opened(url) as store:
+        job = await queued(store)
+        assert await store.get([job.id]) != [None]
+    await execute(postgres.url(), 'drop schema "Jobs of ""Ada"" 100% é {s}" cascade')
+
+
+async def test_a_careless_server_is_described_as_such(url: str) -> None:
+    async with opened(url) as store:
+        facts = store.describe()
+    assert (facts.engine, facts.schema) == ("postgresql", SCHEMA)
+    assert any("fsync=off" in warning for warning in facts.warnings)
+
+
+# -- a server that does not answer ------------------------------------------------------------------------------------
+
+
+async def test_a_host_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_pool, "CONNECT", 0.2)
+    writers = list[asyncio.StreamWriter]()
+    silent = await asyncio.start_server(lambda reader, writer: writers.append(writer), "127.0.0.1", 0)
+    async with silent:
+        port = silent.sockets[0].getsockname()[1]
+        with pytest.raises(StoreUnavailable, match="does not answer"):
+            await PostgresStore(f"postgresql://ada@127.0.0.1:{port}/db").open()
+        for writer in writers:
+            writer.close()
+            await writer.wait_closed()
+
+
+async def test_a_port_without_a_server_is_told() -> None:
+    with pytest.raises(StoreUnavailable, match="does not answer"):
+        await PostgresStore(f"postgresql://ada@127.0.0.1:{postgres_server.free_port()}/db").open()
+
+
+async def test_a_call_that_takes_too_long_is_given_up_and_its_connection_with_it(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(url) as store:
+        job = await queued(store)
+        monkeypatch.setattr(postgres_pool, "OPERATION", 0.3)
+        locked = f"begin; select from {schema_of(url)}.job for update; select pg_sleep(1.5); commit"
+        other = asyncio.create_task(execute(url, locked))
+        asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
+        while await execute(url, asleep) == [(0,)]:
+            await asyncio.sleep(0.01)
+        with pytest.raises(StoreUnavailable):
+            await store.apply([lifecycle.cancel(job, store.now())])  # type: ignore[list-item]
+        assert (await store.claim(1, [TYPE], WORKER)).jobs == [], "what is locked is passed over"
+        await other
+        monkeypatch.undo()
+        [stored] = await store.get([job.id])
+        assert stored is not None and not stored.ended
+
+
+async def test_connections_that_were_closed_by_the_server_are_not_noticed(url: str) -> None:
+    async with opened(url) as store:
+        for _ in range(3):
+            await asyncio.gather(*(queued(store) for _ in range(8)))
+            closed = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()"
+            await execute(url, f"{closed} and application_name = 'outlast'")
+        assert sum((await store.count(_all())).values()) == 24
+
+
+async def test_a_write_whose_answer_is_lost_is_unknown_and_safe_to_repeat(postgres: Server) -> None:
+    async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
+        new = new_job(store, idempotency_key="k")
+        wire.cut_at = b"insert into"
+        with pytest.raises(StoreUnavailable):
+            await store.insert([new])
+        assert [job.id for job in await store.insert([new])] == [new.job.id]
+        wire.cut_at = b"set log = job.log"
+        with pytest.raises(StoreUnavailable):
+            await store.claim(1, [TYPE], WORKER)
+        [job] = await store.get([new.job.id])
+        assert job is not None and job.seq == 2, "the claim was written, or not; here it was"
+        done = lifecycle.complete(job, "1", store.now())
+        wire.cut_at = b"set log = job.log"
+        with pytest.raises(StoreUnavailable):
+            await store.apply([done])
+        [refused] = await store.apply([done])
+        assert refused is not None and refused.status == "completed"
+        assert wire.cuts == 3
+
+
+async def test_a_read_whose_connection_is_cut_is_asked_again(postgres: Server) -> None:
+    async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
+        job = await queued(store)
+        wire.cut_at = b"whole where id"
+        [found] = await store.get([job.id])
+        assert found is not None and wire.cuts == 1
+
+
+@pytest.mark.slow
+async def test_a_server_that_is_restarted_under_load_loses_nothing(own: Server) -> None:
+    async with opened(fresh(own.url())) as store:
+        jobs = await store.insert(new_jobs(store, 300))
+        work = asyncio.create_task(_work_all(store, len(jobs)))
+        for how in (signal.SIGQUIT, signal.SIGINT, signal.SIGQUIT):
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(own.stop, how)
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(own.start)
+        assert await work == {job.id for job in jobs}
+        for job in jobs:
+            events = [event.type for event in await store.events(job.id)]
+            assert events.count("job.completed") == 1
+        other = PostgresStore(f"{own.url()}?schema={store.describe().url.partition('schema=')[2]}")
+        ears = Ears(store)
+        async with other:
+            await asyncio.sleep(6)
+            ears.forget()
+            await queued(other)
+            await asyncio.wait_for(ears.foreign(), 10)
+
+
+async def _work_all(store: PostgresStore, n: int) -> set[str]:
+    """Claims and ends jobs as a worker and a sweep do, whatever the server does meanwhile."""
+    ended = set[str]()
+    while len(ended) < n:
+        try:
+            for job in (await store.claim(5, [TYPE], WORKER, ttl=1.0)).jobs:
+                await store.apply([lifecycle.complete(job, "1", store.now())])
+            for late in await store.due(100):
+                if (change := lifecycle.due(late, store.now())) is not None:
+                    await store.apply([change])
+            done = await store.find(_all(limit=1000))
+            ended = {job.id for job in done if job.ended}
+        except StoreUnavailable:
+            await asyncio.sleep(0.05)
+    return ended
+
+
+def _all(limit: int = 50) -> Query:
+    return Query(limit=limit)
+
+
+# -- news -----------------------------------------------------------------------------------------------------------
+
+
+async def test_another_stores_write_is_heard_within_ten_milliseconds_at_the_median(url: str) -> None:
+    async with opened(url) as one, opened(url) as other:
+        ears, took = Ears(one), list[float]()
+        for _ in range(20):
+            await asyncio.sleep(0.02)
+            ears.forget()
+            await queued(other)
+            began = time.perf_counter()
+            await asyncio.wait_for(ears.foreign(), 5)
+            took.append(time.perf_counter() - began)
+        assert statistics.median(took) < 0.010
+        assert NO_NEWS not in one.describe().warnings
+
+
+async def test_a_store_does_not_hear_itself(url: str) -> None:
+    async with opened(url) as one, opened(url) as other:
+        ears, witness = Ears(one), Ears(other)
+        await queued(one)
+        await asyncio.wait_for(witness.foreign(), 5)
+        assert all(news.ids is not None for news in ears.news)
+
+
+async def test_where_no_notification_arrives_the_store_says_so_and_looks(
+    postgres: Server, url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Notifications do not leave their database; a listener in another one is as deaf as one behind a pooler."""
+    deaf = f"{url}&listen_url={postgres.url('template1')}"
+    async with opened(deaf) as one, opened(url) as other:
+        assert NO_NEWS in one.describe().warnings
+        assert [record.message for record in caplog.records if NO_NEWS in record.message]
+        ears = Ears(one)
+        ears.forget()
+        await queued(other)
+        await asyncio.wait_for(ears.foreign(), 5)
+
+
+async def test_behind_a_pooler_that_delivers_none_the_store_looks(pgbouncer: PgBouncer) -> None:
+    url = fresh(pgbouncer.url)
+    async with opened(url) as one, opened(url) as other:
+        assert NO_NEWS in one.describe().warnings
+        ears = Ears(one)
+        ears.forget()
+        await queued(other)
+        await asyncio.wait_for(ears.foreign(), 5)
+
+
+async def test_behind_a_pooler_a_direct_connection_hears(postgres: Server, pgbouncer: PgBouncer) -> None:
+    url = fresh(pgbouncer.url, listen_url=postgres.url())
+    async with opened(url) as one, opened(url) as other:
+        assert NO_NEWS not in one.describe().warnings
+        ears = Ears(one)
+        ears.forget()
+        await queued(other)
+        await asyncio.wait_for(ears.foreign(), 5)
+
+
+# -- the queue ------------------------------------------------------------------------------------------------------
+
+
+async def test_a_claim_reads_few_rows_though_statistics_are_old(url: str) -> None:
+    """Analysed while nothing was ready; then 5,000 jobs come, and the planner still believes there are none."""
+    async with opened(url) as store:
+        schema = schema_of(url)
+        for _ in range(3):
+            await completed(store)
+        await execute(url, f"alter table {schema}.job set (autovacuum_enabled = off)", f"analyze {schema}.job")
+        await store.insert(new_jobs(store, 5_000))
+        await execute(url, "select pg_stat_force_next_flush(); select pg_stat_reset()")
+        for _ in range(10):
+            assert len((await store.claim(2, [TYPE], WORKER)).jobs) == 2
+        await asyncio.sleep(1.2)
+        counted = "select seq_scan, idx_tup_fetch from pg_stat_user_tables where relname = 'job'"
+        [(scanned, read)] = await execute(url, f"{counted} and schemaname = '{schema}'")
+        assert (scanned, read < 1_000) == (0, True)
+
+
+async def test_claims_of_several_types_take_turns_by_the_line(url: str) -> None:
+    async with opened(url) as store:
+        line = await store.insert([new_job(store, type=type) for type in ("a", "b", "c", "b", "a", "c") for _ in "12"])
+        taken = [job.id for _ in range(4) for job in (await store.claim(3, ["a", "b", "c"], WORKER)).jobs]
+        assert taken == [job.id for job in line]
+
+
+async def test_a_store_serves_several_event_loops_one_after_the_other(url: str) -> None:
+    async with opened(url) as store:
+        for _ in range(3):
+            await in_threads(2, lambda: queued(store))
+        assert sum((await store.count(_all())).values()) == 6
+        [(open_now,)] = await execute(
+            url, "select count(*) from pg_stat_activity where application_name = 'outlast' and state = 'idle'"
+        )
+        assert open_now < 20
+
+
+# -- its tables, made by others -------------------------------------------------------------------------------------
+
+
+async def test_the_printed_statements_make_what_a_migration_makes(url: str) -> None:
+    await execute(url, PostgresStore(url).script())
+    async with opened(url) as store:
+        assert (await completed(store)).status == "completed"

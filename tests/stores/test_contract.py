@@ -1,8 +1,9 @@
-"""Both stores keep every promise of outlast.stores.base."""
+"""All stores keep every promise of outlast.stores.base."""
 
+import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
+from tests.stores.redis_server import Server, running
 
 
 class Contract(StoreContract):
@@ -33,6 +35,46 @@ class TestSqlite(Contract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/jobs.db"
+
+
+@pytest.fixture(scope="session")
+def valkey9() -> Iterator[Server]:
+    with running("valkey9") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis6() -> Iterator[Server]:
+    with running("redis6") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7() -> Iterator[Server]:
+    with running("redis7") as server:
+        yield server
+
+
+class TestRedisAsValkey9(Contract):
+    @pytest.fixture
+    def url(self, valkey9: Server) -> str:
+        return fresh_namespace(valkey9)
+
+
+class TestRedis6(Contract):
+    @pytest.fixture
+    def url(self, redis6: Server) -> str:
+        return fresh_namespace(redis6)
+
+
+class TestRedis7(Contract):
+    @pytest.fixture
+    def url(self, redis7: Server) -> str:
+        return fresh_namespace(redis7)
+
+
+def fresh_namespace(server: Server) -> str:
+    return f"{server.url}?namespace={secrets.token_hex(8)}"
 
 
 def test_the_contract_is_imported_without_pytest() -> None:

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 from outlast.errors import ConfigurationError
 from outlast.stores.base import Clock, Store
 
-FORMS = "sqlite:///relative/path.db, sqlite:////absolute/path.db, memory://"
+FORMS = "sqlite:///relative/path.db, sqlite:////absolute/path.db, redis://host:6379/0, memory://"
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
@@ -14,8 +14,9 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
 
     Parameters
     ----------
-    url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `memory://`.
-    clock: replaces the wall clock, for tests.
+    url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `redis://host:6379/0`, `rediss://...`,
+        `unix:///path/of/redis.sock`, `memory://`.
+    clock: replaces the wall clock or the server's, for tests.
 
     Raises ConfigurationError if the URL is none of these.
     """
@@ -28,12 +29,24 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         from outlast.stores.sqlite import SqliteStore
 
         return SqliteStore(url, clock=clock)
+    if scheme in ("redis", "rediss", "unix"):
+        return _redis_store(url, clock)
     raise ConfigurationError(_unknown(url, scheme))
+
+
+def _redis_store(url: str, clock: Clock | None) -> Store:
+    try:
+        import redis  # noqa: F401
+    except ImportError:
+        raise ConfigurationError("redis:// needs the driver; pip install 'outlast[redis]'") from None
+    from outlast.stores.redis import RedisStore
+
+    return RedisStore(url, clock=clock)
 
 
 def _unknown(url: str, scheme: str) -> str:
     if not scheme:
         return f"the store URL {url[:64]!r} has no scheme; write one of {FORMS}"
-    near = get_close_matches(scheme, ["sqlite", "memory"], n=1)
+    near = get_close_matches(scheme, ["sqlite", "memory", "redis", "rediss", "unix"], n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     return f"no store is known for {scheme[:64]!r}{meant}; this release keeps jobs in {FORMS}"

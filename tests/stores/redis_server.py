@@ -1,8 +1,10 @@
 """Servers of Redis and Valkey for the tests: each in a folder of its own, on a socket or a port of loopback."""
 
+import os
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -36,7 +38,10 @@ def _in_wheel(package: str, pattern: str) -> Path | None:
 
 
 def _on_path(name: str) -> Path | None:
-    found = shutil.which(name)
+    # Not that of the wheel, which lies beside Python.
+    own = Path(sys.executable).parent
+    folders = [folder for folder in os.get_exec_path() if Path(folder) != own]
+    found = shutil.which(name, path=os.pathsep.join(folders))
     return None if found is None else Path(found)
 
 

@@ -274,11 +274,11 @@ class RedisStore:
     async def _range(self, key: str, first: int, last: int) -> list[str]:
         return await self._command("LRANGE", key, first, last)
 
-    async def _command(self, name: str, key: str, *arguments: int) -> list[str]:
+    async def _command(self, name: str, key: str, *arguments: int | str) -> list[Any]:
         if self._link is None:
             raise StoreUnavailable("the store is not open")
         [answer] = await self._link.ask((name, self._place.prefix + key, *arguments))
-        answered: list[str] = answer
+        answered: list[Any] = answer
         return answered
 
     # -- records ----------------------------------------------------------------------------------------------------
@@ -335,5 +335,5 @@ def _is_indexed(query: Query) -> bool:
 
 
 def _counts(found: Sequence[tuple[str, int]]) -> dict[tuple[str, Status], int]:
-    split = [(*key.split(":", 1), n) for key, n in found]
-    return {(type, Status(status)): n for status, type, n in split}
+    split = [(*key.partition(":"), n) for key, n in found]
+    return {(type, Status(status)): n for status, _, type, n in split}

@@ -24,8 +24,10 @@ async def describe(link: Link, place: Place) -> Description:
         raise StoreRefused(f"{place.shown} is a read replica of {master}; name that server in the store URL")
     flaws = _flaws(facts)
     if flaws and not place.volatile:
-        raise StoreRefused(f"{place.shown} would lose jobs: {'; '.join(flaws)}. With allow_volatile=true in the store "
-                           "URL it is taken as it is")
+        raise StoreRefused(
+            f"{place.shown} would lose jobs: {'; '.join(flaws)}. With allow_volatile=true in the store "
+            "URL it is taken as it is"
+        )
     durability, warnings = await _durability(link, facts)
     if place.acks:
         durability += f", and {place.acks} replicas have it"
@@ -55,8 +57,10 @@ def _check_version(facts: Mapping[str, str], place: Place) -> None:
 def _flaws(facts: Mapping[str, str]) -> list[str]:
     flaws = []
     if facts.get("aof_enabled") == "0":
-        flaws.append("it keeps no append-only file, so its restart may lose every job (CONFIG SET appendonly yes, and "
-                     "appendonly yes in its configuration)")
+        flaws.append(
+            "it keeps no append-only file, so its restart may lose every job (CONFIG SET appendonly yes, and "
+            "appendonly yes in its configuration)"
+        )
     policy = facts.get("maxmemory_policy", "noeviction")
     # The others evict what has a time to live, and nothing of ours has one.
     if policy.startswith("allkeys-"):

@@ -22,12 +22,18 @@ from redis.asyncio import BlockingConnectionPool, Connection, SSLConnection, Uni
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
+    AskError,
     AuthenticationError,
+    ClusterDownError,
+    MasterDownError,
     MovedError,
     NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
     RedisError,
     ResponseError,
+    TryAgainError,
 )
 
 from outlast.errors import ConfigurationError, OutlastError, StoreError, StoreUnavailable
@@ -48,8 +54,9 @@ ACK = 5.0
 HOPS = 3
 """Times a call is sent on: to the node that has the slot, or with a script that the server does not know yet."""
 
-_PASSING = ("OOM", "MISCONF", "READONLY", "LOADING", "BUSY", "CLUSTERDOWN", "MASTERDOWN", "TRYAGAIN", "NOREPLICAS", "ASK")
-"""What errors begin with that are the server's state and no defect of ours."""
+_STATES = (AskError, ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+_MORE_STATES = ("BUSY", "MISCONF", "NOREPLICAS")
+"""Errors that are the server's state and no defect of ours; of these the driver knows only how they begin."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,7 @@ class Link:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._address = place.host, place.port
+        self._era = 0
         self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
 
     async def run(self, name: str, arguments: str, *, writes: bool) -> Any:
@@ -98,14 +106,13 @@ class Link:
                 await self._load(commands[0][1])
             except MovedError as moved:
                 self._address = moved.host or self._address[0], moved.port
-                await self.reset()
             except (RedisError, OSError, TimeoutError) as error:
                 raise self.explained(error) from error
         raise StoreUnavailable(f"{self._place.shown} sends calls from one node to the next; is the cluster whole?")
 
     async def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         pool = await self.pool()
-        connection = await pool.get_connection()
+        connection: Any = await pool.get_connection()  # type: ignore[no-untyped-call]
         try:
             await connection.send_packed_command(connection.pack_commands(commands))
             answers = [await _answer(connection) for _ in commands]
@@ -126,14 +133,15 @@ class Link:
 
     def explained(self, error: Exception) -> OutlastError:
         """The error as ours, with what it is about."""
-        where, what = self._place.shown, f"{type(error).__name__}: {error}"[:300]
+        where, what = self._place.shown, f"{type(error).__name__.removesuffix('Error')}: {error}"[:300]
         if isinstance(error, AuthenticationError | NoPermissionError) or str(error).startswith("NOAUTH"):
             return ConfigurationError(f"{where} refuses this user or password ({error}); see the store URL")
-        if isinstance(error, ResponseError) and not str(error).startswith(_PASSING):
-            return StoreError(f"{where} refuses a command ({what})")
-        if not isinstance(error, ResponseError):
-            # The node that had the slot may be gone; the one named in the URL knows who has it now.
-            self._address = self._place.host, self._place.port
+        if isinstance(error, ResponseError) and not isinstance(error, _STATES):
+            if not str(error).startswith(_MORE_STATES):
+                return StoreError(f"{where} refuses a command ({what})")
+        elif not isinstance(error, OutOfMemoryError):
+            # Another may be in its place by now; whoever the URL names knows who that is.
+            self._address, self._era = (self._place.host, self._place.port), self._era + 1
         return StoreUnavailable(f"{where} does not answer as it should ({what}); the outcome of a write is unknown")
 
     # -- connections ------------------------------------------------------------------------------------------------
@@ -142,11 +150,11 @@ class Link:
         """That of the running event loop."""
         loop = asyncio.get_running_loop()
         held = self._pools.get(loop)
-        if held is None or held.address != self._address:
+        if held is None or held.made_for != (self._address, self._era):
             if held is not None:
-                await held.farewell.aclose()
+                await held.close()
             pool = self._new_pool()
-            held = self._pools[loop] = _Pool(self._address, pool, _until_the_end(pool))
+            held = self._pools[loop] = _Pool((self._address, self._era), pool, _until_the_end(pool))
             await anext(held.farewell)
         return held.pool
 
@@ -175,15 +183,11 @@ class Link:
             **where,
         )
 
-    async def reset(self) -> None:
-        """Let go of the running loop's connections."""
-        held = self._pools.pop(asyncio.get_running_loop(), None)
-        if held is not None:
-            await held.farewell.aclose()
-
     async def close(self) -> None:
         """Let go of every loop's."""
-        await self.reset()
+        own = self._pools.pop(asyncio.get_running_loop(), None)
+        if own is not None:
+            await own.close()
         for loop, held in list(self._pools.items()):
             if loop.is_running():
                 with suppress(RuntimeError):
@@ -193,9 +197,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class _Pool:
-    """The connections of a loop to an address, and what closes them with it."""
+    """The connections of a loop to an address in one era of it, and what closes them with the loop."""
 
-    address: tuple[str, int]
+    made_for: tuple[tuple[str, int], int]
     pool: BlockingConnectionPool
     farewell: AsyncGenerator[None, None]
 

@@ -59,7 +59,7 @@ def place_of(url: str) -> Place:
         ) from None
     asked = _settings(parts.query)
     user, password = _unquoted(parts.username), _unquoted(parts.password)
-    settings = {"username": user or None, "password": password or None} | _own(asked)
+    settings: dict[str, Any] = {"username": user or None, "password": password or None, **_own(asked)}
     if parts.scheme == "unix":
         if not parts.path.startswith("/") or parts.hostname:
             raise ConfigurationError("a unix:// URL names the path of a socket: unix:///run/redis.sock")

@@ -52,7 +52,9 @@ _OF_TEXT: Mapping[str, Callable[[str], Any]] = {
     **DECODE,
     "rank": lambda rank: DECODE["rank"](int(rank)),
 }
-_BY_ITSELF: Mapping[str, Any] = {name: value for name, value in BLANK.__dict__.items() if name not in ("status", "turn")}
+_BY_ITSELF: Mapping[str, Any] = {
+    name: value for name, value in BLANK.__dict__.items() if name not in ("status", "turn")
+}
 """Fields that are not stored while they have these values. Scripts look at status and turn."""
 _MISSING = object()
 
@@ -194,11 +196,8 @@ def job_of(shown: Sequence[Any]) -> Job[Any]:
         if name == "asked":
             values |= rows.asked_of(text)
         else:
-            values[_NAMED_OTHERWISE.get(name, name)] = text if decode is None else decode(text)
+            values["priority" if name == "rank" else name] = text if decode is None else decode(text)
     return BLANK.evolve(values)
-
-
-_NAMED_OTHERWISE = {"rank": "priority"}
 
 
 def event_of(seq: int, text: str) -> Event:

@@ -122,6 +122,8 @@ class Link:
             raise
         finally:
             await pool.release(connection)
+            if not self._is_current(pool):
+                await connection.disconnect(nowait=True)
         for answer in answers:
             if isinstance(answer, ResponseError):
                 raise answer
@@ -148,15 +150,22 @@ class Link:
 
     async def pool(self) -> BlockingConnectionPool:
         """That of the running event loop."""
-        loop = asyncio.get_running_loop()
+        loop, made_for = asyncio.get_running_loop(), (self._address, self._era)
         held = self._pools.get(loop)
-        if held is None or held.made_for != (self._address, self._era):
-            if held is not None:
-                await held.close()
-            pool = self._new_pool()
-            held = self._pools[loop] = _Pool((self._address, self._era), pool, _until_the_end(pool))
-            await anext(held.farewell)
-        return held.pool
+        if held is not None and held.made_for == made_for:
+            return held.pool
+        # In its place before anything is awaited: others may ask meanwhile.
+        fresh = _Pool(made_for, pool := self._new_pool(), _until_the_end(pool))
+        self._pools[loop] = fresh
+        await anext(fresh.farewell)
+        if held is not None:
+            # What is in use is its user's to close.
+            await held.pool.disconnect(inuse_connections=False)
+        return pool
+
+    def _is_current(self, pool: BlockingConnectionPool) -> bool:
+        held = self._pools.get(asyncio.get_running_loop())
+        return held is not None and held.pool is pool
 
     def _new_pool(self) -> BlockingConnectionPool:
         place = self._place
@@ -211,7 +220,7 @@ async def _until_the_end(pool: BlockingConnectionPool) -> AsyncGenerator[None, N
     try:
         yield
     finally:
-        await pool.disconnect()
+        await pool.disconnect(inuse_connections=False)
 
 
 async def _answer(connection: Any) -> Any:

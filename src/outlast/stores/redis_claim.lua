@@ -31,19 +31,22 @@ local function started(attempt, resumes)
     .. ',{"status":"processing","resumes":' .. tostring(resumes) .. '}]'
 end
 
--- As lifecycle.claim has it; the store checks one of each answer against it in its tests.
-local function take(id, job, lease)
+-- As lifecycle.claim has it; the contract holds each answer against that.
+local function take(id, job, lease, attempt, resumes, started_at)
   local key = P .. 'j:' .. id
-  local more = call('HMGET', key, 'attempt', 'resumes', 'started_at')
-  local attempt, resumes = tonumber(more[1] or '0'), more[2] and true or false
+  attempt = tonumber(attempt or '0')
   attempt = string.format('%d', resumes and math.max(attempt, 1) or attempt + 1)
-  local events = {started(attempt, resumes)}
-  local seq = string.format('%d', call('RPUSH', P .. 'e:' .. id, unpack(events)))
-  call('HSET', key, 'status', 'processing', 'turn', string.format('%d', tonumber(job.turn) + 1), 'attempt', attempt,
-    'lease', lease, 'lease_until', A.till, 'worker', A.worker, 'claimed_at', A.now, 'started_at', more[3] or A.now,
-    'seq', seq, 'version', seq, 'updated_at', A.now)
-  call('HDEL', key, 'resumes', 'tag', 'next_at', 'waiting', 'open_steps')
-  if not resumes then call('HDEL', key, 'progress', 'message', 'ran') end
+  local set = {
+    'status', 'processing', 'turn', string.format('%d', tonumber(job.turn) + 1), 'attempt', attempt, 'lease', lease,
+    'lease_until', A.till, 'worker', A.worker, 'claimed_at', A.now, 'started_at', started_at or A.now,
+  }
+  log(id, {started(attempt, resumes)}, 1, A.now, set)
+  call('HSET', key, unpack(set))
+  if resumes then
+    call('HDEL', key, 'resumes', 'tag', 'next_at', 'waiting', 'open_steps')
+  else
+    call('HDEL', key, 'tag', 'next_at', 'waiting', 'open_steps', 'progress', 'message', 'ran')
+  end
   index(id, job, {
     status = 'processing', type = job.type, owner = job.owner, rank = job.rank, tag = false, next_at = false,
     lease_until = A.till, worker = A.worker,
@@ -57,10 +60,11 @@ local taken, wished = {}, {}
 for i = 1, math.min(A.n, #members) do
   local id = members[i]:sub(14)
   local job = row_of(id)
-  if call('HEXISTS', P .. 'j:' .. id, 'cancel_requested_at') == 1 then
+  local more = call('HMGET', P .. 'j:' .. id, 'cancel_requested_at', 'attempt', 'resumes', 'started_at')
+  if more[1] then
     wished[#wished + 1] = shown(id, false, false)
   else
-    take(id, job, A.leases:sub(32 * i - 31, 32 * i))
+    take(id, job, A.leases:sub(32 * i - 31, 32 * i), more[2], more[3] and true or false, more[4])
     taken[#taken + 1] = shown(id, true, false)
   end
 end

@@ -70,14 +70,14 @@ local function key_of(job)
 end
 
 -- The row as a table of these fields; nil if there is none.
-local READ = {'status', 'type', 'owner', 'rank', 'tag', 'next_at', 'lease_until', 'worker', 'turn', 'lease', 'seq'}
-
 local function row_of(id)
-  local values = call('HMGET', P .. 'j:' .. id, unpack(READ))
-  if not values[1] then return nil end
-  local job = {}
-  for i = 1, #READ do job[READ[i]] = values[i] end
-  return job
+  local row = call('HMGET', P .. 'j:' .. id, 'status', 'type', 'owner', 'rank', 'tag', 'next_at', 'lease_until',
+    'worker', 'turn', 'lease')
+  if not row[1] then return nil end
+  return {
+    status = row[1], type = row[2], owner = row[3], rank = row[4], tag = row[5], next_at = row[6],
+    lease_until = row[7], worker = row[8], turn = row[9], lease = row[10],
+  }
 end
 
 -- A job for an answer: its row, payload and result.
@@ -158,17 +158,17 @@ local function index(id, old, new)
   end
 end
 
--- Adds events to a job's log. `last` is the place among them of the last that is no output, 0 if all are.
-local function log(id, events, last, time)
-  local seq
+-- Adds events to a job's log, and what that counts to the fields to be set. `last` is the place among the events of the
+-- last that is no output, 0 if all are.
+local function log(id, events, last, time, set)
+  local seq, n = nil, #set
   for i = 1, #events, CHUNK do
     seq = call('RPUSH', P .. 'e:' .. id, unpack(events, i, math.min(i + CHUNK - 1, #events)))
   end
-  local counted = {'seq', string.format('%d', seq), 'updated_at', time}
+  set[n + 1], set[n + 2], set[n + 3], set[n + 4] = 'seq', string.format('%d', seq), 'updated_at', time
   if last > 0 then
-    counted[5], counted[6] = 'version', string.format('%d', seq - #events + last)
+    set[n + 5], set[n + 6] = 'version', string.format('%d', seq - #events + last)
   end
-  call('HSET', P .. 'j:' .. id, unpack(counted))
 end
 
 -- Steps as key, text, key, text: a text that begins with "+" is a completed step, which nothing overwrites.

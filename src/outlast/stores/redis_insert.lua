@@ -15,12 +15,15 @@ local function store(new)
   local held = holder(job)
   if held then return {shown(held, false, true), false} end
   if new.place then job.tag = tag_of(job, new.place) end
-  local key = P .. 'j:' .. new.id
-  call('HSET', key, unpack(new.row))
-  if job.tag then call('HSET', key, 'tag', job.tag) end
+  local row = new.row
+  if job.tag then
+    row[#row + 1] = 'tag'
+    row[#row + 1] = job.tag
+  end
+  if #new.events > 0 then log(new.id, new.events, new.last, new.time, row) end
+  call('HSET', P .. 'j:' .. new.id, unpack(row))
   if new.payload then call('SET', P .. 'p:' .. new.id, new.payload) end
   if new.key then call('HSET', P .. 'k', key_of(job), new.id) end
-  if #new.events > 0 then log(new.id, new.events, new.last, new.time) end
   record(new.id, new.steps)
   index(new.id, nil, job)
   put('i', new.id, '0')

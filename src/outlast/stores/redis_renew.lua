@@ -5,7 +5,7 @@ local function renew(one)
   call('HSET', P .. 'j:' .. one[1], 'lease_until', A.till)
   job.lease_until = A.till
   put('d', one[1], due_of(job))
-  return {job.seq or '0', job.turn or '0'}
+  return {call('HGET', P .. 'j:' .. one[1], 'seq') or '0', job.turn or '0'}
 end
 
 local answers = {}

@@ -103,27 +103,40 @@ def _row(job: Job[Any]) -> list[str]:
 _EVERY = tuple(name for name in (*rows.KEPT, "last_error") if name != "tag")
 
 
-def change(change: Change) -> Texts:
-    texts: dict[str, Any] = {
-        "id": change.id,
-        "turn": False if change.turn is None else _whole(change.turn),
-        "lease": _given(change.lease),
-        "till": _time(change.lease_until),
-        "place": change.place or False,
-        "events": [event_text(event) for event in change.events],
-        "steps": _steps(change.steps),
-        "consumed": change.consumed,
-        "signal": False if change.signal is None else _signal_text(change.signal),
-        "report": False if change.report is None else rows.report_text(change.report),
-    }
-    texts["set"], texts["gone"] = _set(change.set)
-    if change.events:
-        _, texts["last"] = counted(change.events, 0, 0)
-        texts["time"] = number(change.events[-1].time)
+def change(change: Change) -> list[Any]:
+    """Its guards, fields set and removed, events with what they count, and `_more`; in the order of redis_apply.lua."""
+    fields, gone = _set(change.set)
+    events = change.events
+    return [
+        change.id,
+        False if change.turn is None else _whole(change.turn),
+        _given(change.lease),
+        _time(change.lease_until),
+        fields,
+        gone,
+        [event_text(event) for event in events],
+        counted(events, 0, 0)[1],
+        number(events[-1].time) if events else False,
+        _more(change),
+    ]
+
+
+def _more(change: Change) -> Texts:
+    more: dict[str, Any] = {}
     if "result_json" in change.set:
         result = change.set["result_json"]
-        texts["result"] = [] if result is None else [result]
-    return texts
+        more |= {"no_result": True} if result is None else {"result": result}
+    if change.steps:
+        more["steps"] = _steps(change.steps)
+    if change.place is not None:
+        more["place"] = change.place
+    if change.consumed:
+        more["consumed"] = change.consumed
+    if change.signal is not None:
+        more["signal"] = _signal_text(change.signal)
+    if change.report is not None:
+        more["report"] = rows.report_text(change.report)
+    return more
 
 
 def _set(fields: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -54,7 +54,7 @@ class Server:
     def __init__(self, binary: Path, folder: Path, port: int = 0, settings: Mapping[str, str] = DURABLE) -> None:
         self.binary, self.folder, self.port = binary, folder, port
         self.socket = folder / "s"
-        self._settings = settings
+        self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -68,7 +68,7 @@ class Server:
             "unixsocket": str(self.socket),
             "port": str(self.port),
             "bind": "127.0.0.1",
-            **self._settings,
+            **self.settings,
         }
         arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
         with (self.folder / "log").open("ab") as log:

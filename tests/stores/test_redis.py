@@ -299,8 +299,7 @@ def cluster() -> Iterator[list[Server]]:
         for first, (last, one_of) in zip((0, 5461, 10923), ((5460, one), (10922, two), (16383, three)), strict=True):
             assert one_of.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == b"+OK\r\n"
         for other in (two, three):
-            bus = other.port + 1
-            one.ask("CLUSTER", "MEET", "127.0.0.1", str(other.port), str(bus))
+            one.ask("CLUSTER", "MEET", "127.0.0.1", str(other.port), other.settings["cluster-port"])
         deadline = time.monotonic() + 20
         while not all(b"cluster_state:ok" in each.ask("CLUSTER", "INFO") for each in nodes):
             assert time.monotonic() < deadline, "the cluster does not come together"
@@ -309,9 +308,8 @@ def cluster() -> Iterator[list[Server]]:
 
 
 def node(name: str) -> AbstractContextManager[Server]:
-    port = free_port()
-    settings = {"cluster-enabled": "yes", "cluster-port": str(port + 1), "cluster-node-timeout": "2000"}
-    return running(name, port=port, settings=DURABLE | settings)
+    settings = {"cluster-enabled": "yes", "cluster-port": str(free_port()), "cluster-node-timeout": "2000"}
+    return running(name, port=free_port(), settings=DURABLE | settings)
 
 
 async def test_every_namespace_of_a_cluster_is_reached_from_every_node(cluster: list[Server]) -> None:

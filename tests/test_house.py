@@ -40,6 +40,7 @@ HOUSE = (
     "stores/memory",
     "stores/sqlite*",
     "stores/postgres*",
+    "stores/redis*",
     "stores/__init__",
     "calls",
     "activity",
@@ -76,7 +77,7 @@ HOUSE = (
 PURE = ("notation", "report", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
-ENGINES = ("stores/memory", "stores/sqlite*", "stores/postgres*")
+ENGINES = ("stores/memory", "stores/sqlite*", "stores/postgres*", "stores/redis*")
 
 # Lines that stand apart although one is above the other.
 KEPT_APART = {(engine, other) for engine in ENGINES for other in ENGINES if engine != other} | {
@@ -96,6 +97,7 @@ LIBRARIES = {
     "pydantic": ("*",),
     "pydantic_core": ("*",),
     "pytest": ("testing/*",),
+    "redis": ("stores/redis*", "stores/__init__"),
     "rich": ("cli/*",),
     "starlette": ("web/*",),
     "typing_extensions": ("*",),

@@ -1,8 +1,9 @@
 """All stores keep every promise of outlast.stores.base."""
 
+import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,9 @@ from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
 from tests.stores.postgres_ground import fresh
-from tests.stores.postgres_server import PgBouncer, Server
+from tests.stores.postgres_server import PgBouncer
+from tests.stores.postgres_server import Server as PostgresServer
+from tests.stores.redis_server import Server, running
 
 
 class Contract(StoreContract):
@@ -39,13 +42,13 @@ class TestSqlite(Contract):
 
 class TestPostgres(Contract):
     @pytest.fixture
-    def url(self, postgres: Server) -> str:
+    def url(self, postgres: PostgresServer) -> str:
         return fresh(postgres.url())
 
 
 class TestPostgres15(Contract):
     @pytest.fixture
-    def url(self, postgres_15: Server) -> str:
+    def url(self, postgres_15: PostgresServer) -> str:
         return fresh(postgres_15.url())
 
 
@@ -55,6 +58,46 @@ class TestPgBouncer(Contract):
         # That no notification arrives is a test of its own; here nobody waits a second for it.
         monkeypatch.setattr("outlast.stores.postgres_news.ECHO", 0.01)
         return fresh(pgbouncer.url)
+
+
+@pytest.fixture(scope="session")
+def valkey9() -> Iterator[Server]:
+    with running("valkey9") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis6() -> Iterator[Server]:
+    with running("redis6") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7() -> Iterator[Server]:
+    with running("redis7") as server:
+        yield server
+
+
+class TestRedisAsValkey9(Contract):
+    @pytest.fixture
+    def url(self, valkey9: Server) -> str:
+        return fresh_namespace(valkey9)
+
+
+class TestRedis6(Contract):
+    @pytest.fixture
+    def url(self, redis6: Server) -> str:
+        return fresh_namespace(redis6)
+
+
+class TestRedis7(Contract):
+    @pytest.fixture
+    def url(self, redis7: Server) -> str:
+        return fresh_namespace(redis7)
+
+
+def fresh_namespace(server: Server) -> str:
+    return f"{server.url}?namespace={secrets.token_hex(8)}"
 
 
 def test_the_contract_is_imported_without_pytest() -> None:

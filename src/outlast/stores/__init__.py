@@ -1,5 +1,7 @@
 """Where jobs live. `open_store(url)` is the only door."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from urllib.parse import urlsplit
 
@@ -7,7 +9,11 @@ from outlast.errors import ConfigurationError
 from outlast.stores.base import Clock, Store
 from outlast.stores.default import SUPABASE, is_supabase
 
-FORMS = "sqlite:///relative/path.db, sqlite:////absolute/path.db, postgresql://user:password@host/database, memory://"
+FORMS = (
+    "sqlite:///relative/path.db, sqlite:////absolute/path.db, postgresql://user:password@host/database, "
+    "redis://host:6379/0, memory://"
+)
+SCHEMES = ("sqlite", "memory", "postgresql", "postgres", "redis", "rediss", "unix")
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
@@ -15,10 +21,11 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
 
     Parameters
     ----------
-    url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `postgresql://user@host/database`, `memory://`.
-    clock: replaces the wall clock, for tests.
+    url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `postgresql://user@host/database`,
+        `redis://host:6379/0`, `rediss://...`, `unix:///path/of/redis.sock`, `memory://`.
+    clock: replaces the wall clock or the server's, for tests.
 
-    Raises ConfigurationError if the URL is none of these.
+    Raises ConfigurationError if the URL is none of these, or its driver is not installed.
     """
     scheme = urlsplit(url).scheme
     if scheme == "memory":
@@ -30,21 +37,27 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
 
         return SqliteStore(url, clock=clock)
     if scheme in ("postgresql", "postgres"):
-        return _postgres(url, clock)
+        with _driver("PostgreSQL", "postgres"):
+            from outlast.stores.postgres import PostgresStore
+        return PostgresStore(url, clock=clock)
+    if scheme in ("redis", "rediss", "unix"):
+        with _driver("Redis", "redis"):
+            from outlast.stores.redis import RedisStore
+        return RedisStore(url, clock=clock)
     raise ConfigurationError(f"this is no database. {SUPABASE}" if is_supabase(url) else _unknown(url, scheme))
 
 
-def _postgres(url: str, clock: Clock | None) -> Store:
+@contextmanager
+def _driver(engine: str, extra: str) -> Iterator[None]:
     try:
-        from outlast.stores.postgres import PostgresStore
+        yield
     except ImportError as error:
-        raise ConfigurationError("PostgreSQL needs a driver: pip install 'outlast[postgres]'") from error
-    return PostgresStore(url, clock=clock)
+        raise ConfigurationError(f"{engine} needs a driver: pip install 'outlast[{extra}]'") from error
 
 
 def _unknown(url: str, scheme: str) -> str:
     if not scheme:
         return f"the store URL {url[:64]!r} has no scheme; write one of {FORMS}"
-    near = get_close_matches(scheme, ["sqlite", "memory", "postgresql"], n=1)
+    near = get_close_matches(scheme, SCHEMES, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     return f"no store is known for {scheme[:64]!r}{meant}; this release keeps jobs in {FORMS}"

@@ -118,9 +118,9 @@ class Stored:
         shown = kept[_SHOWN:_APART]
         for name, value in change.set.items():
             kept[PLACE[name]] = value
-        for name in _ENCODE:
+        for name in ENCODE:
             if name in change.set:
-                kept[PLACE[name]] = _ENCODE[name](change.set[name])
+                kept[PLACE[name]] = ENCODE[name](change.set[name])
         if change.events:
             kept[_SEQ], kept[_VERSION] = counted(change.events, kept[_SEQ], kept[_VERSION])
             kept[_UPDATED] = change.events[-1].time
@@ -145,8 +145,8 @@ def job_of(row: Sequence[Any]) -> Job[Any]:
         if row[place] is not None:
             values[name] = decode(row[place])
     if row[_ASKED_AT] != "{}":
-        values |= _asked_of(row[_ASKED_AT])
-    return _BLANK.evolve(values)
+        values |= asked_of(row[_ASKED_AT])
+    return BLANK.evolve(values)
 
 
 def job_row(n: int, job: Job[Any], log: str) -> Values:
@@ -180,7 +180,7 @@ def _moved_row(job: Job[Any]) -> list[Any]:
 def live_row(n: int, job: Job[Any]) -> Values:
     """A job for the table `live`."""
     shown = (
-        _ENCODE[name](value) if name in _ENCODE else value for name, value in zip(SHOWN, _shown_of(job), strict=True)
+        ENCODE[name](value) if name in ENCODE else value for name, value in zip(SHOWN, _shown_of(job), strict=True)
     )
     return n, job.seq, job.version, job.updated_at, *shown
 
@@ -198,7 +198,7 @@ def error_text(error: JobError | None) -> str | None:
     return None if error is None else dumps(asdict(error))
 
 
-def _asked_of(text: str) -> dict[str, Any]:
+def asked_of(text: str) -> dict[str, Any]:
     asked: dict[str, Any] = loads(text)
     for name in ("planned", "tags"):
         if name in asked:
@@ -211,7 +211,7 @@ def _default(field: Any) -> Any:
 
 
 _ASKED = {field.name: _default(field) for field in fields(Job) if field.name in ASKED_FIELDS - set(FIXED)}
-_BLANK: Job[Any] = Job(id="", type="")
+BLANK: Job[Any] = Job(id="", type="")
 _NAMED_OTHERWISE = {"rank": "priority", "payload": "payload_json"}
 _ASKED_AT = WHOLE.index("asked")
 _moved_of, _shown_of, _all_asked_of = attrgetter(*MOVED, *COUNTED), attrgetter(*SHOWN), attrgetter(*_ASKED)
@@ -254,14 +254,14 @@ def _error_of(text: str) -> JobError:
     return JobError(**loads(text))
 
 
-_ENCODE: Mapping[str, Callable[[Any], Any]] = {
+ENCODE: Mapping[str, Callable[[Any], Any]] = {
     "waiting": _waiting_text,
     "inbox": _names_text,
     "open_steps": _steps_text,
     "offsets": _mapping_text,
     "usage": _mapping_text,
 }
-_DECODE: Mapping[str, Callable[[Any], Any]] = {
+DECODE: Mapping[str, Callable[[Any], Any]] = {
     "rank": {rank: priority for priority, rank in RANK.items()}.__getitem__,
     "status": {status.value: status for status in Status}.__getitem__,
     "resumes": bool,
@@ -275,11 +275,11 @@ _DECODE: Mapping[str, Callable[[Any], Any]] = {
 
 
 _NO_FIELDS = ("n", "appended", "logged", "asked")
-_PLAIN = [name for name in WHOLE if name not in (*_NO_FIELDS, *_DECODE)]
+_PLAIN = [name for name in WHOLE if name not in (*_NO_FIELDS, *DECODE)]
 _FIELDS = [_NAMED_OTHERWISE.get(name, name) for name in _PLAIN]
 _fields_of = itemgetter(*map(WHOLE.index, _PLAIN))
-_DECODED = [(WHOLE.index(name), _NAMED_OTHERWISE.get(name, name), decode) for name, decode in _DECODE.items()]
-_MOVED_ENCODED = [(PLACE[name], _ENCODE[name]) for name in MOVED if name in _ENCODE]
+_DECODED = [(WHOLE.index(name), _NAMED_OTHERWISE.get(name, name), decode) for name, decode in DECODE.items()]
+_MOVED_ENCODED = [(PLACE[name], ENCODE[name]) for name in MOVED if name in ENCODE]
 
 
 # -- what belongs to a job ---------------------------------------------------------------------------------------------

@@ -1,0 +1,106 @@
+"""News of other processes, and the server's clock: a thread with an event loop of its own.
+
+Every script that writes publishes one short message, with the id of the process that called it. Messages may be lost
+with a connection: whoever listens is told to look for itself once it is back, and now and then while it is not.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from random import uniform
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from outlast.errors import OutlastError
+from outlast.stores.base import Listeners, News
+from outlast.stores.redis_link import Link
+from outlast.stores.server_clock import AGAIN, ServerClock
+
+POLL = 1.0
+"""Seconds between two looks while there is nothing to listen to, give or take a fifth."""
+
+QUIET = 15.0
+"""Seconds of silence after which the connection is tried."""
+
+
+class Newsroom:
+    """Listens to a channel until it is stopped.
+
+    Parameters
+    ----------
+    me: the id by which own messages are known, and passed over.
+    clock: set by the server now and then; None where a test brought a clock of its own.
+    """
+
+    def __init__(self, link: Link, channel: str, me: str, listeners: Listeners, clock: ServerClock | None) -> None:
+        self._link, self._channel, self._me = link, channel, me
+        self._listeners, self._clock = listeners, clock
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._thread = threading.Thread(target=self._run, name="outlast-redis-news", daemon=True)
+        self.listening = threading.Event()
+
+    async def start(self) -> None:
+        """Returns once it listens, or knows that it cannot."""
+        self._thread.start()
+        await asyncio.to_thread(self.listening.wait)
+
+    async def stop(self) -> None:
+        if self._loop is not None and self._task is not None:
+            with suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._task.cancel)
+        while self._thread.is_alive():
+            await asyncio.sleep(0.001)
+
+    def _run(self) -> None:
+        with suppress(asyncio.CancelledError):
+            asyncio.run(self._listen_for_ever())
+
+    async def _listen_for_ever(self) -> None:
+        self._loop, self._task = asyncio.get_running_loop(), asyncio.current_task()
+        while True:
+            try:
+                await self._listen()
+            except (RedisError, OutlastError, OSError, TimeoutError):
+                # Nothing to listen to, so whoever waits has to look. The store's own calls say what is wrong.
+                self.listening.set()
+            self._listeners.tell(News(None, ready=True))
+            await asyncio.sleep(POLL * uniform(0.8, 1.2))
+
+    async def _listen(self) -> None:
+        client = Redis(connection_pool=await self._link.pool())
+        async with client.pubsub() as channel:
+            await channel.subscribe(self._channel)
+            while True:
+                message = await channel.get_message(timeout=QUIET)
+                if message is None:
+                    await channel.ping()
+                elif message["type"] == "subscribe":
+                    # Whatever was said before is lost.
+                    self._listeners.tell(News(None, ready=True))
+                    self.listening.set()
+                elif message["type"] == "message":
+                    self._hear(message["data"])
+                await self._set_clock()
+
+    def _hear(self, message: str) -> None:
+        if message[1:] != self._me:
+            self._listeners.tell(News(None, ready=message[0] == "1"))
+
+    async def _set_clock(self) -> None:
+        if self._clock is None or self._clock.set_at is None or time.monotonic() < self._clock.set_at + AGAIN:
+            return
+        await self._clock.set_by(time_of(self._link))
+
+
+def time_of(link: Link) -> Callable[[], Awaitable[float]]:
+    """Asks the server for its time."""
+
+    async def ask() -> float:
+        [(seconds, microseconds)] = await link.ask(("TIME",))
+        return int(seconds) + int(microseconds) / 1e6
+
+    return ask

@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torture import answers, cuts, failpoints, kills, simulation
+from torture import answers, cuts, failpoints, kills, servers, simulation
 from torture.report import Report
 
 
@@ -33,6 +33,7 @@ TORTURES: Mapping[str, Torture] = {
     "cuts": Torture(cuts.run, cuts.replay),
     "failpoints": Torture(failpoints.run, failpoints.replay),
     "kills": Torture(kills.run),
+    "servers": Torture(servers.run),
     "answers": Torture(answers.run),
 }
 

@@ -58,13 +58,14 @@ def _report(damage: Damage, stuck: list[str], seconds: float) -> Report:
             "submits sent again": f"{damage.submits_again:,}",
             "lost": f"{len(damage.lost):,}",
             "recorded twice, or otherwise amiss": f"{len(damage.doubled):,}",
-            "from a death to the next attempt": _recovery(damage.recoveries),
+            "from a death to the next attempt": recovery(damage.recoveries),
         },
         failures=[*stuck, *damage.lost, *damage.doubled],
     )
 
 
-def _recovery(seconds: list[float]) -> str:
+def recovery(seconds: list[float]) -> str:
+    """How long from a death to the next attempt, in words."""
     if not seconds:
         return "nobody died with a job"
     p50, p99 = (seconds[min(int(len(seconds) * part), len(seconds) - 1)] for part in (0.50, 0.99))

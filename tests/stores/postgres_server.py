@@ -72,7 +72,7 @@ class Server:
 
     def start(self, *more: str) -> None:
         settings = [part for setting in (*SETTINGS, *more) for part in ("-c", setting)]
-        command = [self._programs / "postgres", "-D", self._data, "-k", self._folder, "-h", "127.0.0.1"]
+        command = [str(self._programs / "postgres"), "-D", self._data, "-k", str(self._folder), "-h", "127.0.0.1"]
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [*command, "-p", str(self.port), *settings], stdout=log, stderr=log, env=_env(), cwd="/", **self._as
@@ -88,7 +88,7 @@ class Server:
         Path(self._data, "standby.signal").touch()
 
     def answers(self) -> bool:
-        ready = [self._programs / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ready = [str(self._programs / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(ready, env=_env(), check=False).returncode == 0
 
     def stop(self, how: signal.Signals = signal.SIGQUIT) -> None:

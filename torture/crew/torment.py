@@ -20,11 +20,7 @@ from torture.crew.app import app as crew_app
 from torture.crew.workers import Crew, until
 from torture.history import flaws
 
-WORKERS = 4
-"""Alive at any time, those that are paused apart."""
-
-PAUSE_EVERY = 2
-"""Of so many workers that are killed, one is first paused past its lease and let go on."""
+WORKERS, PAUSE_EVERY = 4, 2
 
 BACKLOG = 60
 """Jobs that may be live before the next worker is killed: those that hold up others are killed no more often for it."""
@@ -74,10 +70,22 @@ class Torment:
     ----------
     app: asks the store that the crew works on.
     seconds: how long a step takes at most.
+    workers: that are alive at any time, those that are paused apart.
+    pause_every: of so many workers that are killed, one is first paused past its lease and let go on.
     """
 
-    def __init__(self, crew: Crew, app: Outlast, seed: int, *, seconds: float) -> None:
+    def __init__(
+        self,
+        crew: Crew,
+        app: Outlast,
+        seed: int,
+        *,
+        seconds: float,
+        workers: int = WORKERS,
+        pause_every: int = PAUSE_EVERY,
+    ) -> None:
         self._crew, self._app, self._seconds = crew, app, seconds
+        self._workers, self._pause_every = workers, pause_every
         self._store = open_store(crew.url)
         self._chance = Random(seed)
         self._ids: list[str] = []
@@ -90,13 +98,13 @@ class Torment:
 
         Raises TimeoutError if it does not get on.
         """
-        for _ in range(WORKERS):
+        for _ in range(self._workers):
             self._crew.start()
         async with self._store, asyncio.TaskGroup() as group:
             for number in range(kills):
                 await self._submit(jobs * (number + 1) // kills - len(self._ids))
                 victim, held = await self._victim()
-                if number % PAUSE_EVERY == 0:
+                if number % self._pause_every == 0:
                     self._paused.add(victim.pid)
                     group.create_task(self._pause(victim, held))
                 else:

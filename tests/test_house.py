@@ -38,6 +38,7 @@ HOUSE = (
     "stores/sheet",
     "stores/memory",
     "stores/sqlite*",
+    "stores/mongo*",
     "stores/__init__",
     "calls",
     "activity",
@@ -73,7 +74,7 @@ HOUSE = (
 PURE = ("notation", "report", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
-ENGINES = ("stores/memory", "stores/sqlite*")
+ENGINES = ("stores/memory", "stores/sqlite*", "stores/mongo*")
 
 # Lines that stand apart although one is above the other.
 KEPT_APART = {(engine, other) for engine in ENGINES for other in ENGINES if engine != other} | {
@@ -91,6 +92,7 @@ LIBRARIES = {
     "httpx2": ("cli/*", "testing/*"),
     "pydantic": ("*",),
     "pydantic_core": ("*",),
+    "pymongo": ("stores/mongo*",),
     "pytest": ("testing/*",),
     "rich": ("cli/*",),
     "starlette": ("web/*",),

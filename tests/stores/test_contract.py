@@ -1,4 +1,4 @@
-"""Both stores keep every promise of outlast.stores.base."""
+"""Every store keeps every promise of outlast.stores.base."""
 
 import subprocess
 import sys
@@ -10,6 +10,7 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
+from tests.stores.mongo_server import MongoServer
 
 
 class Contract(StoreContract):
@@ -33,6 +34,12 @@ class TestSqlite(Contract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/jobs.db"
+
+
+class TestMongo(Contract):
+    @pytest.fixture
+    def url(self, mongo: MongoServer) -> str:
+        return mongo.fresh()
 
 
 def test_the_contract_is_imported_without_pytest() -> None:

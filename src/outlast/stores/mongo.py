@@ -39,7 +39,7 @@ from outlast.stores.base import (
     Record,
 )
 from outlast.stores.mongo_loop import LoopThread
-from outlast.stores.mongo_news import Newscast
+from outlast.stores.mongo_news import newscast
 from outlast.stores.mongo_reads import Reads
 from outlast.stores.mongo_server import (
     SCHEMA,
@@ -48,6 +48,7 @@ from outlast.stores.mongo_server import (
     Found,
     address_of,
     client_of,
+    database_of,
     examine,
     our_errors,
     prepare,
@@ -102,9 +103,10 @@ class MongoStore:
     async def _start(self) -> None:
         with our_errors(self._address):
             client = client_of(self._address)
-            work = _Work(client, self._address, self.clock, self._listeners)
             try:
-                self._found = await work.start()
+                self._found = await examine(client)
+                work = _Work(client, self._address, self._found, self.clock, self._listeners)
+                await work.start()
             except BaseException:
                 await client.close()
                 raise
@@ -215,22 +217,20 @@ class MongoStore:
 class _Work:
     """What lives on the loop of the client."""
 
-    def __init__(self, client: Client, address: Address, clock: Clock, listeners: Listeners) -> None:
+    def __init__(self, client: Client, address: Address, found: Found, clock: Clock, listeners: Listeners) -> None:
         self._client, self._clock = client, clock
-        self._database = client[address.database]
-        self._news = Newscast(self._database, listeners)
-        self.writes = Writes(self._database, clock, self._news.tell)
+        self._database = database_of(client, address, found)
+        self._news = newscast(self._database, listeners, found)
+        self.writes = Writes(self._database, clock, self._news)
         self.reads = Reads(self._database, clock)
         self._ticking: asyncio.Task[None] | None = None
 
-    async def start(self) -> Found:
-        found = await examine(self._database)
+    async def start(self) -> None:
         await prepare(self._database)
         if isinstance(self._clock, ServerClock):
             await self._clock.set_by(self._server_time)
             self._ticking = asyncio.create_task(self._tick(self._clock))
         await self._news.start()
-        return found
 
     async def stop(self) -> None:
         if self._ticking is not None:

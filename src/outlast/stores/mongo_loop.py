@@ -23,6 +23,7 @@ class LoopThread:
     def __init__(self, name: str) -> None:
         self._pid = os.getpid()
         self._shut = False
+        self._calls: set[asyncio.Task[Any] | None] = set()
         self._begun: futures.Future[asyncio.AbstractEventLoop] = futures.Future()
         self._over = asyncio.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._until_over()), name=name, daemon=True)
@@ -35,7 +36,10 @@ class LoopThread:
             raise ConfigurationError("this store was opened before a fork; open one in the process that uses it")
         if self._shut:
             raise StoreUnavailable("the store is closed")
-        call = asyncio.run_coroutine_threadsafe(make(), self._loop)
+        return await self._carried(make)
+
+    async def _carried(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        call = asyncio.run_coroutine_threadsafe(self._counted(make), self._loop)
         try:
             return await asyncio.shield(asyncio.wrap_future(call))
         except asyncio.CancelledError:
@@ -43,16 +47,29 @@ class LoopThread:
                 raise StoreUnavailable("the store was closed before this was done; its outcome is unknown") from None
             raise
 
+    async def _counted(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        task = asyncio.current_task()
+        self._calls.add(task)
+        try:
+            return await make()
+        finally:
+            self._calls.discard(task)
+
     async def stop(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run one last coroutine, cancel what is still running, end the thread."""
+        """Let every call come to its end, run one last coroutine, end the thread."""
         if not self._shut:
+            self._shut = True
             try:
-                await self.call(last)
+                await self._carried(lambda: self._wind_up(last))
             finally:
-                self._shut = True
                 self._loop.call_soon_threadsafe(self._over.set)
         while self._thread.is_alive():
             await asyncio.sleep(0.001)
+
+    async def _wind_up(self, last: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        others = [task for task in self._calls if task is not None and task is not asyncio.current_task()]
+        await asyncio.gather(*others, return_exceptions=True)
+        await last()
 
     async def _until_over(self) -> None:
         self._begun.set_result(asyncio.get_running_loop())

@@ -1,4 +1,4 @@
-"""What reads the documents. A job is read before its parts: what leaves the box in between is then seen twice, never not."""
+"""What reads the documents. A job is read before its parts: what leaves its box in between is seen twice, never not."""
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from typing import Any

@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from pymongo import AsyncMongoClient, IndexModel, errors
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
 
 from outlast.errors import ConfigurationError, OutlastError, StoreError, StoreRefused, StoreUnavailable
 
@@ -46,7 +47,7 @@ _UNKNOWN_RIGHTS = {13, 18, 8000}
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """What a URL says: where, which database, and how careful."""
+    """What a URL says: where, which database, and how careful. `shown` is without user and password."""
 
     url: str
     shown: str
@@ -71,8 +72,8 @@ def address_of(url: str) -> Address:
     hosts = parts.netloc.rpartition("@")[2]
     if not hosts:
         raise ConfigurationError("a MongoDB URL names a host: mongodb://host:27017/database")
-    if "@" in parts.netloc.rpartition("@")[0]:
-        raise ConfigurationError("the password of the MongoDB URL holds an @; write it as %40")
+    if "@" in parts.netloc.rpartition("@")[0] or "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigurationError("the password of the MongoDB URL holds one of @ / ? #; write them as %40 %2F %3F %23")
     options = {name.lower(): value for name, value in parse_qsl(parts.query, keep_blank_values=True)}
     database = parts.path.strip("/") or DATABASE
     return Address(url, f"{parts.scheme}://{hosts}/{database}", database, tuple(_warnings(options)))
@@ -82,8 +83,10 @@ def _warnings(options: dict[str, str]) -> Iterator[str]:
     concern = options.get("w", "majority")
     if concern == "0":
         raise ConfigurationError("w=0 lets the server lose writes unseen; leave it out, and w is majority")
-    if concern != "majority":
-        yield f"w={concern}: a failover may take back what was committed; leave it out, and w is majority"
+    if options.get("readpreference", "primary") != "primary":
+        raise ConfigurationError("a secondary may lag behind and show jobs as they were; leave readPreference out")
+    if concern == "1":
+        yield "w=1: a failover may take back what was committed; leave it out, and w is majority"
     if options.get("journal", options.get("j", "true")).lower() == "false":
         yield "journal=false: a power cut may lose the last 100 ms; leave it out, and writes wait for the journal"
 
@@ -103,22 +106,30 @@ def client_of(address: Address) -> Client:
     if options & {"j", "fsync"}:
         del defaults["journal"]
     ours = {name: value for name, value in defaults.items() if name.lower() not in options}
-    return AsyncMongoClient(address.url, **ours)
+    try:
+        return AsyncMongoClient(address.url, **ours)
+    except (ValueError, TypeError) as error:
+        raise ConfigurationError(f"the MongoDB URL cannot be used: {_hidden(str(error), address)}") from None
 
 
 # -- the server --------------------------------------------------------------------------------------------------------
 
 
-async def examine(database: Database) -> Found:
+async def examine(client: Client) -> Found:
     """Raises StoreRefused if this server cannot be written to."""
-    hello = await database.client.admin.command("hello")
+    hello = await client.admin.command("hello")
     if not hello.get("isWritablePrimary"):
         raise StoreRefused(
             "this MongoDB server is a secondary and takes no writes; name the whole replica set in the URL "
             "(mongodb://host1,host2/?replicaSet=NAME, without directConnection)"
         )
-    version = (await database.client.admin.command("buildInfo")).get("version", "unknown")
+    version = (await client.admin.command("buildInfo")).get("version", "unknown")
     return Found(str(version), "setName" in hello or hello.get("msg") == "isdbgrid")
+
+
+def database_of(client: Client, address: Address, found: Found) -> Database:
+    # Where there is one server, what it shows is what it has; it may know no other read concern.
+    return client.get_database(address.database, read_concern=None if found.is_replicated else ReadConcern("local"))
 
 
 async def prepare(database: Database) -> None:
@@ -149,13 +160,14 @@ def our_errors(address: Address) -> Iterator[None]:
     except OutlastError:
         raise
     except (errors.PyMongoError, UnicodeEncodeError, OverflowError) as error:
-        raise _ours(error, address.shown) from error
+        raise _ours(error, address) from error
 
 
-def _ours(error: Exception, where: str) -> OutlastError:
+def _ours(error: Exception, address: Address) -> OutlastError:
+    where, said = address.shown, _hidden(_short(error), address)
     match error:
         case errors.ConfigurationError() | errors.InvalidURI():
-            return ConfigurationError(f"the MongoDB URL cannot be used: {error}")
+            return ConfigurationError(f"the MongoDB URL cannot be used: {said}")
         case errors.OperationFailure() if error.code in _UNKNOWN_RIGHTS:
             return StoreRefused(
                 f"{where} knows no such user, or the user may not do this (readWrite on the database is needed)"
@@ -163,16 +175,23 @@ def _ours(error: Exception, where: str) -> OutlastError:
         case UnicodeEncodeError():
             return StoreError(f"text that is no Unicode cannot be stored: {error.reason}")
         case errors.DocumentTooLarge():
-            return StoreError(f"MongoDB keeps documents up to 16 MiB, and this job would be longer: {error}")
+            return StoreError(f"MongoDB keeps documents up to 16 MiB, and this job would be longer: {said}")
         case errors.PyMongoError() if _is_unavailable(error):
-            return StoreUnavailable(f"{where} does not answer: {_short(error)}")
+            return StoreUnavailable(f"{where} does not answer: {said}")
         case _:
-            return StoreError(_short(error))
+            return StoreError(said)
 
 
 def _is_unavailable(error: errors.PyMongoError) -> bool:
     lost = (errors.ConnectionFailure, errors.ExecutionTimeout, errors.WriteConcernError, errors.WaitQueueTimeoutError)
+    if isinstance(error, errors.BulkWriteError) and error.details.get("writeConcernErrors"):
+        return True
     return isinstance(error, lost) or error.timeout or error.has_error_label("RetryableWriteError")
+
+
+def _hidden(text: str, address: Address) -> str:
+    secret = urlsplit(address.url).password
+    return text.replace(secret, "***") if secret else text
 
 
 def _short(error: Exception) -> str:

@@ -7,7 +7,7 @@ repeat the call is harmless.
 
 import asyncio
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from pymongo import DeleteMany, DeleteOne, UpdateOne
@@ -21,6 +21,7 @@ from outlast.stores import rows
 from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
 from outlast.stores.mongo_documents import GONE, Document, Draft
 from outlast.stores.mongo_loop import Turnstile
+from outlast.stores.mongo_news import Newscast
 from outlast.stores.mongo_server import JOBS, PARTS, RECORDS, Database
 from outlast.stores.mongo_tags import Tags
 
@@ -32,11 +33,11 @@ _ENDED = sorted(status.value for status in ENDED)
 
 
 class Writes:
-    """The writes of one store; every call runs on the loop of its client. `tell` hears what each wrote."""
+    """The writes of one store; every call runs on the loop of its client. `news` hears what each wrote."""
 
-    def __init__(self, database: Database, clock: Clock, tell: Callable[[News], None]) -> None:
+    def __init__(self, database: Database, clock: Clock, news: Newscast) -> None:
         self._jobs, self._parts, self._records = database[JOBS], database[PARTS], database[RECORDS]
-        self._now, self._tell = clock.now, tell
+        self._now, self._news, self._tell = clock.now, news, news.tell
         self._turnstile, self._claims = Turnstile(), asyncio.Lock()
 
     # -- jobs in -----------------------------------------------------------------------------------------------------
@@ -57,6 +58,7 @@ class Writes:
         for one in sorted(new, key=_id_of):
             tag = None if one.place is None else tags.give(documents.rank_of(one.job), one.job.owner, one.place)
             born[one.job.id] = (one, *documents.born(one, tag))
+        self._news.write([document["rev"] for _, document, _ in born.values()])
         refused = await _insert_many(self._jobs, [document for _, document, _ in born.values()])
         stored = [(one, job) for id, (one, _, job) in born.items() if id not in refused]
         for id in refused:
@@ -132,6 +134,7 @@ class Writes:
         if not drafts:
             return set()
         await self._empty_boxes([draft for draft in drafts if draft.is_full])
+        self._news.write([draft.revision["rev"] for draft in drafts])
         if len(drafts) == 1:
             written = await self._jobs.update_one(drafts[0].filter(), drafts[0].update())
             return {drafts[0].id} if written.matched_count else set()

@@ -23,10 +23,11 @@ NX = Path(__file__).with_name("nx_server.py")
 
 @dataclass(frozen=True)
 class MongoServer:
-    """Where it is, and what it is."""
+    """Where it is, and what it is; `port` if a test started it."""
 
     url: str
     is_real: bool
+    port: int | None = None
 
     def fresh(self, options: str = "") -> str:
         """The URL of a database that nobody has used."""
@@ -52,7 +53,7 @@ def mongod_at(program: str, folder: Path, port: int) -> Iterator[MongoServer]:
     command = [program, "--dbpath", str(folder), "--port", str(port), "--bind_ip", "127.0.0.1", "--replSet", "rs0"]
     with running(command, folder, port):
         initiate(port)
-        yield MongoServer(f"mongodb://127.0.0.1:{port}/?replicaSet=rs0", is_real=True)
+        yield MongoServer(f"mongodb://127.0.0.1:{port}/?replicaSet=rs0", is_real=True, port=port)
 
 
 def initiate(port: int) -> None:
@@ -71,7 +72,7 @@ def protocol_server(folder: Path, port: int) -> Iterator[MongoServer]:
     command = [sys.executable, str(NX), "--data-dir", str(folder), "--port", str(port)]
     command += ["--pid-file", str(folder / "pid"), "--log-file", str(folder / "log"), "--host", "127.0.0.1"]
     with running(command, folder, port):
-        yield MongoServer(f"mongodb://127.0.0.1:{port}", is_real=False)
+        yield MongoServer(f"mongodb://127.0.0.1:{port}", is_real=False, port=port)
 
 
 @contextmanager

@@ -46,6 +46,7 @@ PLAIN = {"payload": 0, "result_json": 0, "out": 0}
 
 _ROW = ("n", *rows.FIXED, *rows.MOVED, *rows.COUNTED)
 _LIVE = ("n", *rows.COUNTED, *rows.SHOWN)
+_COLUMNS = (*_ROW[1:], *rows.SHOWN, "last_error", "result_json", "due_at", "gone_at")
 _ABSENT = {"asked": "{}", "resumes": False, "appended": 0, "logged": 0, "n": 0}
 
 
@@ -105,9 +106,9 @@ class Draft:
 
     def __init__(self, document: Document) -> None:
         self._was = document
-        self._kept = _columns(job_of(document))
+        self._kept = {name: document[name] for name in _COLUMNS if name in document}
         self._takeover: float | None = None
-        self._emptied: Iterable[str] | None = None
+        self._is_emptied = False
         self._signals: int = document["signals"]
         self._box = _Box(document["writes"] + 1)
         self.revision = _revision(document["writes"] + 1, document["revs"])
@@ -144,8 +145,8 @@ class Draft:
             self._box.report(change.report)
 
     def empty(self, out: Mapping[str, str]) -> list[Document]:
-        """The parts to be there before the update, which then takes their entries out of the box."""
-        self._emptied = out
+        """The parts to be there before the update, which then puts a new box in place of the old."""
+        self._is_emptied = True
         return [{"_id": f"{self.id}/{key}", "text": text} for key, text in out.items()]
 
     def filter(self) -> Document:
@@ -159,13 +160,13 @@ class Draft:
         if "lease" in self._kept and "lease" not in now:
             # A renewal in between may have moved these.
             changed |= {name: now[name] for name in ("due_at", "gone_at") if name in now}
+        changed |= self.revision | {"pending": self._box.size, "signals": self._signals}
+        if self._is_emptied:
+            changed |= {"out": self._box.entries, "parts": True}
+        else:
+            changed["pending"] += self._was["pending"]
+            changed |= {f"out.{key}": text for key, text in self._box.entries.items()}
         gone = [name for name in self._kept if name not in now]
-        gone += [f"out.{key}" for key in self._emptied or ()]
-        left = 0 if self._emptied is not None else self._was["pending"]
-        changed |= self.revision | {"pending": left + self._box.size, "signals": self._signals}
-        changed |= {f"out.{key}": text for key, text in self._box.entries.items()}
-        if self._emptied is not None:
-            changed["parts"] = True
         return {"$set": changed} | ({"$unset": dict.fromkeys(gone, "")} if gone else {})
 
     def came_through(self, found: Document) -> bool | None:

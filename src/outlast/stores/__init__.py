@@ -38,7 +38,7 @@ def _mongo(url: str, clock: Clock | None) -> Store:
     try:
         from outlast.stores.mongo import MongoStore
     except ModuleNotFoundError as error:
-        if error.name != "pymongo":
+        if (error.name or "").partition(".")[0] != "pymongo":
             raise
         raise ConfigurationError("a mongodb:// store needs PyMongo: pip install 'outlast[mongodb]'") from None
     return MongoStore(url, clock=clock)

@@ -7,7 +7,7 @@ from datetime import UTC
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-from pymongo import AsyncMongoClient, IndexModel, errors
+from pymongo import AsyncMongoClient, IndexModel, errors, timeout
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.read_concern import ReadConcern
 
@@ -52,6 +52,7 @@ class Address:
     url: str
     shown: str
     database: str
+    waits_for_majority: bool
     warnings: tuple[str, ...]
 
 
@@ -75,8 +76,8 @@ def address_of(url: str) -> Address:
     if "@" in parts.netloc.rpartition("@")[0] or "@" in parts.path + parts.query + parts.fragment:
         raise ConfigurationError("the password of the MongoDB URL holds one of @ / ? #; write them as %40 %2F %3F %23")
     options = {name.lower(): value for name, value in parse_qsl(parts.query, keep_blank_values=True)}
-    database = parts.path.strip("/") or DATABASE
-    return Address(url, f"{parts.scheme}://{hosts}/{database}", database, tuple(_warnings(options)))
+    database, majority = parts.path.strip("/") or DATABASE, options.get("w", "majority") == "majority"
+    return Address(url, f"{parts.scheme}://{hosts}/{database}", database, majority, tuple(_warnings(options)))
 
 
 def _warnings(options: dict[str, str]) -> Iterator[str]:
@@ -97,10 +98,8 @@ def client_of(address: Address) -> Client:
     defaults: dict[str, Any] = {
         "w": "majority",
         "journal": True,
-        "readConcernLevel": "majority",
         "timeoutMS": round(OPERATION * 1000),
         "connectTimeoutMS": round(CONNECT * 1000),
-        "serverSelectionTimeoutMS": round(CONNECT * 1000),
         "appname": "outlast",
     }
     if options & {"j", "fsync"}:
@@ -117,7 +116,9 @@ def client_of(address: Address) -> Client:
 
 async def examine(client: Client) -> Found:
     """Raises StoreRefused if this server cannot be written to."""
-    hello = await client.admin.command("hello")
+    # While nothing is known of a server, PyMongo waits for as long as an operation may take.
+    with timeout(min(CONNECT, client.options.timeout or CONNECT)):
+        hello = await client.admin.command("hello")
     if not hello.get("isWritablePrimary"):
         raise StoreRefused(
             "this MongoDB server is a secondary and takes no writes; name the whole replica set in the URL "
@@ -128,8 +129,9 @@ async def examine(client: Client) -> Found:
 
 
 def database_of(client: Client, address: Address, found: Found) -> Database:
-    # Where there is one server, what it shows is what it has; it may know no other read concern.
-    return client.get_database(address.database, read_concern=None if found.is_replicated else ReadConcern("local"))
+    # What a majority has may be older than what one server confirmed; and a lone one may know no majority.
+    reads = "majority" if found.is_replicated and address.waits_for_majority else "local"
+    return client.get_database(address.database, read_concern=ReadConcern(reads))
 
 
 async def prepare(database: Database) -> None:

@@ -17,9 +17,11 @@ class Tags:
     @classmethod
     async def read(cls, jobs: Any, places: Collection[Place]) -> Self:
         ranks, places = sorted({rank for rank, _ in places}), list(dict.fromkeys(places))
-        heads = asyncio.gather(*(_probe(jobs, {"rank": rank}, 1) for rank in ranks))
-        owns = asyncio.gather(*(_probe(jobs, {"rank": rank, "owner": owner}, -1) for rank, owner in places))
-        return cls(dict(zip(ranks, await heads, strict=True)), dict(zip(places, await owns, strict=True)))
+        probes = [_probe(jobs, {"rank": rank}, 1) for rank in ranks]
+        probes += [_probe(jobs, {"rank": rank, "owner": owner}, -1) for rank, owner in places]
+        found = await asyncio.gather(*probes)
+        heads, owns = found[: len(ranks)], found[len(ranks) :]
+        return cls(dict(zip(ranks, heads, strict=True)), dict(zip(places, owns, strict=True)))
 
     def give(self, rank: int, owner: str | None, place: Literal["back", "front"]) -> int:
         head, own = self._heads[rank], self._owns[rank, owner]

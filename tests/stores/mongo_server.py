@@ -13,10 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from pymongo import MongoClient
 
 NX = Path(__file__).with_name("nx_server.py")
 
@@ -28,18 +29,24 @@ class MongoServer:
     url: str
     is_real: bool
     port: int | None = None
+    databases: list[str] = field(default_factory=list)
 
     def fresh(self, options: str = "") -> str:
         """The URL of a database that nobody has used."""
+        self.databases.append(f"t{secrets.token_hex(6)}")
         base, _, given = self.url.partition("?")
         query = "&".join(part for part in (given, options) if part)
-        return f"{base.rstrip('/')}/t{secrets.token_hex(6)}?{query}"
+        return f"{base.rstrip('/')}/{self.databases[-1]}?{query}"
 
 
 @contextmanager
 def mongo_server(folder: Path) -> Iterator[MongoServer]:
     if url := os.environ.get("OUTLAST_TEST_MONGODB_URL"):
-        yield MongoServer(url, is_real=True)
+        server = MongoServer(url, is_real=True)
+        yield server
+        with MongoClient[dict[str, object]](url) as client:
+            for name in server.databases:
+                client.drop_database(name)
     elif mongod := shutil.which("mongod"):
         with mongod_at(mongod, folder, free_port()) as server:
             yield server
@@ -57,8 +64,6 @@ def mongod_at(program: str, folder: Path, port: int) -> Iterator[MongoServer]:
 
 
 def initiate(port: int) -> None:
-    from pymongo import MongoClient
-
     with MongoClient[dict[str, object]]("127.0.0.1", port, directConnection=True) as client:
         member = {"_id": 0, "host": f"127.0.0.1:{port}"}
         client.admin.command("replSetInitiate", {"_id": "rs0", "members": [member]})

@@ -34,6 +34,7 @@ from outlast.testing.contract.ground import (
     current,
     error,
     log,
+    new_job,
     new_jobs,
     output,
     processing,
@@ -286,6 +287,14 @@ async def test_a_box_is_emptied_and_nothing_is_left_after_a_purge(mongo: MongoSe
             await wrote(store, lifecycle.fail(job, error(store, retryable=False), store.now()))
             assert await store.purge([job.id]) == [job.id]
             assert parts.count_documents({}) == 0
+
+
+async def test_a_retry_may_inherit_more_than_a_document_holds(store: Store) -> None:
+    inherited = [step(f"{number}", number, value='"' + "x" * 1_000_000 + '"') for number in range(18)]
+    new = new_job(store, steps=inherited)
+    assert [job.id for job in await store.insert([new])] == [new.job.id]
+    assert [job.id for job in await store.insert([new])] == [new.job.id]
+    assert (await shot(store, new.job.id)).steps == {one.key: one for one in inherited}
 
 
 # -- two who write at once ---------------------------------------------------------------------------------------------

@@ -17,11 +17,12 @@ is the same entry; readers take what lies in the box and in the parts together.
 last of them: they tell a writer of many documents which of its updates came through.
 """
 
+import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from outlast.job import RANK, Change, Event, Job, NewJob, Signal, Status, Step, numbered
+from outlast.job import RANK, Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.report import REPORTS, Report
 from outlast.stores import rows
 from outlast.stores.base import Head
@@ -36,6 +37,9 @@ FULL = 64 * 1024
 
 ENTRIES = 200
 """Entries in the box, above which the next write empties it."""
+
+ROOM = 2 * 1024 * 1024
+"""Characters that a new job may bring along in its box; a document holds 16 MiB."""
 
 REVS = 16
 
@@ -79,21 +83,36 @@ def due_at(job: Job[Any]) -> float | None:
     return min((time for time in (job.next_at, job.lease_until) if time is not None), default=None)
 
 
-def born(new: NewJob, tag: int | None) -> tuple[Document, Job[Any]]:
-    """A new job as a document, and as it is after its first events."""
-    job = Change(id=new.job.id, set={"tag": tag}, events=new.events).applied(new.job)
-    box = _Box(1)
-    box.events(new.events, 0)
-    box.steps(new.steps)
-    document = {"_id": job.id, **_columns(job), "asked": rows.asked_text(job), **_revision(1, ()), "out": box.entries}
-    document |= {"pending": box.size, "signals": 0}
+class Born:
+    """A new job as it is after its first events, as a document, and the parts that must be there before it."""
+
+    def __init__(self, new: NewJob, tag: int | None) -> None:
+        self.job: Job[Any] = Change(id=new.job.id, set={"tag": tag}, events=new.events).applied(new.job)
+        box = _Box(1)
+        box.events(new.events, 0)
+        box.steps(new.steps)
+        self.parts = parts_of(self.job.id, box.entries) if box.size > ROOM else []
+        self.document = {"_id": self.job.id, **_columns(self.job), **_asked(self.job), **_revision(1, ())}
+        if self.parts:
+            self.document |= {"out": {}, "pending": 0, "signals": 0, "parts": True}
+        else:
+            self.document |= {"out": box.entries, "pending": box.size, "signals": 0}
+
+
+def _asked(job: Job[Any]) -> Document:
+    """What the submit fixed."""
+    asked: Document = {"asked": rows.asked_text(job)}
     if job.payload_json is not None:
-        document["payload"] = job.payload_json
+        asked["payload"] = job.payload_json
     if job.tags:
-        document["tags"] = list(job.tags)
+        asked["tags"] = list(job.tags)
     if job.idempotency_key is not None:
-        document["held"] = held(job.owner, job.idempotency_key)
-    return document, job
+        asked["held"] = held(job.owner, job.idempotency_key)
+    return asked
+
+
+def parts_of(job_id: str, entries: Mapping[str, str]) -> list[Document]:
+    return [{"_id": f"{job_id}/{key}", "text": text} for key, text in entries.items()]
 
 
 def _revision(writes: int, before: Sequence[str]) -> Document:
@@ -147,7 +166,7 @@ class Draft:
     def empty(self, out: Mapping[str, str]) -> list[Document]:
         """The parts to be there before the update, which then puts a new box in place of the old."""
         self._is_emptied = True
-        return [{"_id": f"{self.id}/{key}", "text": text} for key, text in out.items()]
+        return parts_of(self.id, out)
 
     def filter(self) -> Document:
         """The document as it was read. A renewal leaves `rev` alone, and makes a takeover void."""
@@ -185,17 +204,16 @@ class _Box:
         self.size = 0
 
     def events(self, events: Sequence[Event], seq: int) -> None:
-        for event in numbered(events, seq):
-            self._put(
-                f"{'o' if event.is_output else 'e'}{event.seq:09d}", rows.dumps(rows.event_row(0, event.seq, event))
-            )
+        for number, event in enumerate(events, seq + 1):
+            entry = [number, event.type, event.time, event.attempt, dict(event.data)]
+            self._put(f"{'o' if event.is_output else 'e'}{number:09d}", _text(entry))
 
     def steps(self, steps: Sequence[Step]) -> None:
         for step in steps:
-            self._put(f"s{self._write:08d}_{len(self.entries):04d}", rows.dumps(rows.step_row(0, step)))
+            self._put(f"s{self._write:08d}_{len(self.entries):04d}", _text(rows.step_row(0, step)[1:]))
 
     def signal(self, signal: Signal, number: int) -> None:
-        self._put(f"g{number:06d}", rows.dumps([number, signal.name, signal.key, False, signal.value]))
+        self._put(f"g{number:06d}", _text([number, signal.name, signal.key, False, signal.value]))
 
     def taken(self, numbers: Iterable[int]) -> None:
         for number in numbers:
@@ -209,6 +227,19 @@ class _Box:
         self.size += len(text) + FULL // ENTRIES
 
 
+_dumps = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+
+
+def _text(value: object) -> str:
+    """JSON, as short as it gets: escapes only where something is no Unicode."""
+    text = _dumps(value)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return rows.dumps(value)
+    return text
+
+
 # -- entries to records -----------------------------------------------------------------------------------------------
 
 Entries = Mapping[str, str]
@@ -218,15 +249,15 @@ Entries = Mapping[str, str]
 def events_of(entries: Entries) -> list[Event]:
     found = []
     for text in entries.values():
-        _, seq, type, time, attempt, _, data = rows.loads(text)
-        found.append(rows.event_of((seq, type, time, attempt, data)))
+        seq, type, time, attempt, data = rows.loads(text)
+        found.append(Event(type=type, time=time, attempt=attempt, data=data, seq=seq))
     return sorted(found, key=lambda event: event.seq)
 
 
 def steps_of(entries: Entries) -> list[Step]:
     steps: dict[str, Step] = {}
     for _, text in sorted(entries.items()):
-        step = rows.step_of(rows.loads(text)[1:])
+        step = rows.step_of(rows.loads(text))
         if step.key not in steps or steps[step.key].status != "completed":
             steps[step.key] = step
     return sorted(steps.values(), key=lambda step: step.index)

@@ -6,6 +6,7 @@ repeat the call is harmless.
 """
 
 import asyncio
+import contextlib
 import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from outlast.job import ENDED, Change, Job, NewJob, Status
 from outlast.stores import mongo_documents as documents
 from outlast.stores import rows
 from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
-from outlast.stores.mongo_documents import GONE, Document, Draft
+from outlast.stores.mongo_documents import GONE, Born, Document, Draft
 from outlast.stores.mongo_loop import Turnstile
 from outlast.stores.mongo_news import Newscast
 from outlast.stores.mongo_server import JOBS, PARTS, RECORDS, Database
@@ -54,28 +55,39 @@ class Writes:
     async def _insert(self, new: Sequence[NewJob]) -> list[tuple[NewJob, Job[Any]]]:
         placed = [(documents.rank_of(one.job), one.job.owner) for one in new if one.place is not None]
         tags = await Tags.read(self._jobs, placed)
-        born: dict[str, tuple[NewJob, Document, Job[Any]]] = {}
+        born = {}
         for one in sorted(new, key=_id_of):
             tag = None if one.place is None else tags.give(documents.rank_of(one.job), one.job.owner, one.place)
-            born[one.job.id] = (one, *documents.born(one, tag))
-        self._news.write([document["rev"] for _, document, _ in born.values()])
-        refused = await _insert_many(self._jobs, [document for _, document, _ in born.values()])
-        stored = [(one, job) for id, (one, _, job) in born.items() if id not in refused]
-        for id in refused:
-            one, document, job = born[id]
-            stored.append((one, await self._holder(document) or await self._again(document, job)))
+            born[one.job.id] = one, Born(one, tag)
+        refused = await self._bear([child for _, child in born.values()])
+        stored = [(one, child.job) for id, (one, child) in born.items() if id not in refused]
+        for one, child in (born[id] for id in refused):
+            stored.append((one, await self._settle(child)))
         return stored
 
-    async def _again(self, document: Document, job: Job[Any]) -> Job[Any]:
-        """Insert a job whose place was taken and is free by now, or answer who was faster."""
+    async def _bear(self, children: Sequence[Born]) -> Collection[str]:
+        """Insert what is new; answers the ids of those whose id or key is taken."""
+        self._news.write([child.document["rev"] for child in children])
+        rich = [child for child in children if child.parts]
+        if rich:
+            # Parts under the id of a job that is there already would become its own.
+            there = self._jobs.find({"_id": {"$in": [child.job.id for child in rich]}}, {"_id": 1})
+            known = {document["_id"] async for document in there}
+            for child in rich:
+                if child.job.id not in known:
+                    await _insert_many(self._parts, child.parts)
+        return await _insert_many(self._jobs, [child.document for child in children])
+
+    async def _settle(self, child: Born) -> Job[Any]:
+        """Who took the place of this job, or the job itself if the place is free by now."""
         while True:
-            try:
-                await self._jobs.insert_one(document)
-                return job
-            except DuplicateKeyError:
-                holder = await self._holder(document)
-                if holder is not None:
-                    return holder
+            holder = await self._holder(child.document)
+            if holder is not None:
+                return holder
+            await _insert_many(self._parts, child.parts)
+            with contextlib.suppress(DuplicateKeyError):
+                await self._jobs.insert_one(child.document)
+                return child.job
 
     async def _holder(self, document: Document) -> Job[Any] | None:
         """The job itself, from an insert that was repeated, or another that holds its key; None if there is no more."""

@@ -41,6 +41,7 @@ HOUSE = (
     "stores/sqlite*",
     "stores/postgres*",
     "stores/redis*",
+    "stores/mongo*",
     "stores/__init__",
     "calls",
     "activity",
@@ -77,7 +78,7 @@ HOUSE = (
 PURE = ("notation", "report", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
-ENGINES = ("stores/memory", "stores/sqlite*", "stores/postgres*", "stores/redis*")
+ENGINES = ("stores/memory", "stores/sqlite*", "stores/postgres*", "stores/redis*", "stores/mongo*")
 
 # Lines that stand apart although one is above the other.
 KEPT_APART = {(engine, other) for engine in ENGINES for other in ENGINES if engine != other} | {
@@ -96,6 +97,7 @@ LIBRARIES = {
     "psycopg": ("stores/postgres*",),
     "pydantic": ("*",),
     "pydantic_core": ("*",),
+    "pymongo": ("stores/mongo*",),
     "pytest": ("testing/*",),
     "redis": ("stores/redis*", "stores/__init__"),
     "rich": ("cli/*",),

@@ -7,11 +7,18 @@ from typing import TypeVar
 import pytest
 
 from tests.stores import postgres_server
+from tests.stores.mongo_server import MongoServer, mongo_server
 from tests.stores.postgres_server import NoServer, PgBouncer, Server
 
 T = TypeVar("T")
 
 pytest.register_assert_rewrite("outlast.testing.contract")
+
+
+@pytest.fixture(scope="session")
+def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
+    with mongo_server(tmp_path_factory.mktemp("mongo")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""All stores keep every promise of outlast.stores.base."""
+"""Every store keeps every promise of outlast.stores.base."""
 
 import secrets
 import subprocess
@@ -11,6 +11,7 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
+from tests.stores.mongo_server import MongoServer
 from tests.stores.postgres_ground import fresh
 from tests.stores.postgres_server import PgBouncer
 from tests.stores.postgres_server import Server as PostgresServer
@@ -38,6 +39,12 @@ class TestSqlite(Contract):
     @pytest.fixture
     def url(self, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/jobs.db"
+
+
+class TestMongo(Contract):
+    @pytest.fixture
+    def url(self, mongo: MongoServer) -> str:
+        return mongo.fresh()
 
 
 class TestPostgres(Contract):

@@ -11,9 +11,9 @@ from outlast.stores.default import SUPABASE, is_supabase
 
 FORMS = (
     "sqlite:///relative/path.db, sqlite:////absolute/path.db, postgresql://user:password@host/database, "
-    "redis://host:6379/0, memory://"
+    "redis://host:6379/0, mongodb://host/database, memory://"
 )
-SCHEMES = ("sqlite", "memory", "postgresql", "postgres", "redis", "rediss", "unix")
+SCHEMES = ("sqlite", "memory", "postgresql", "postgres", "redis", "rediss", "unix", "mongodb", "mongodb+srv")
 
 
 def open_store(url: str, *, clock: Clock | None = None) -> Store:
@@ -22,7 +22,8 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     Parameters
     ----------
     url: one of `sqlite:///outlast.db`, `sqlite:////var/lib/outlast.db`, `postgresql://user@host/database`,
-        `redis://host:6379/0`, `rediss://...`, `unix:///path/of/redis.sock`, `memory://`.
+        `redis://host:6379/0`, `rediss://...`, `unix:///path/of/redis.sock`,
+        `mongodb://host:27017/outlast`, `mongodb+srv://...`, `memory://`.
     clock: replaces the wall clock or the server's, for tests.
 
     Raises ConfigurationError if the URL is none of these, or its driver is not installed.
@@ -40,10 +41,14 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         with _driver("PostgreSQL", "postgres"):
             from outlast.stores.postgres import PostgresStore
         return PostgresStore(url, clock=clock)
-    if scheme in ("redis", "rediss", "unix"):
+    if scheme in ("redis", "rediss", "unix", "mongodb", "mongodb+srv"):
         with _driver("Redis", "redis"):
             from outlast.stores.redis import RedisStore
         return RedisStore(url, clock=clock)
+    if scheme in ("mongodb", "mongodb+srv"):
+        with _driver("MongoDB", "mongodb"):
+            from outlast.stores.mongo import MongoStore
+        return MongoStore(url, clock=clock)
     raise ConfigurationError(f"this is no database. {SUPABASE}" if is_supabase(url) else _unknown(url, scheme))
 
 

@@ -315,6 +315,9 @@ class Listeners:
         self._hearers: dict[int, tuple[asyncio.AbstractEventLoop, Callable[[News], None]]] = {}
         self._next = 0
 
+    def __bool__(self) -> bool:
+        return bool(self._hearers)
+
     def add(self, hear: Callable[[News], None]) -> Callable[[], None]:
         self._next += 1
         key = self._next

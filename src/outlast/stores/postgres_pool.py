@@ -3,7 +3,7 @@
 A connection belongs to the event loop it was made on, so each loop has a few of its own. Nothing is kept in a session:
 what holds for a transaction is said within it, so that a pooler may hand each one to another server process.
 
-A call runs in a task of its own, which a caller that goes away does not stop. A connection whose answer did not come
+A call runs in a task of its own: a caller that is cancelled does not stop it, and waits for its end. A connection whose answer did not come
 in time, or that failed, is thrown away and never used again.
 """
 
@@ -45,7 +45,7 @@ COMMIT, ROLLBACK = Do("commit"), Do("rollback")
 _SETTINGS = {
     "statement_timeout": str(int(OPERATION * 1000)),
     "idle_in_transaction_session_timeout": str(int(OPERATION * 1000)),
-    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "off"),
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off"),
 }
 SETTINGS = Do("select " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()))
 """Of a transaction that writes. One that is stopped in the middle, with its process, must not keep others from its rows
@@ -204,7 +204,12 @@ class Engine:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Not before it has ended: what the caller does next shall not be overtaken by it.
+            await asyncio.wait([task])
+            raise
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -22,13 +22,20 @@ class Crew:
     Parameters
     ----------
     app: what they run, from the top of the repository on.
+    url: where the jobs are; None: a file in the folder.
     lease: seconds that their leases last.
     """
 
     def __init__(
-        self, folder: Path, *, app: str = "torture.crew.app:app", lease: float = 30.0, concurrency: int = 10
+        self,
+        folder: Path,
+        *,
+        app: str = "torture.crew.app:app",
+        url: str | None = None,
+        lease: float = 30.0,
+        concurrency: int = 10,
     ) -> None:
-        self.url = f"sqlite:///{folder}/jobs.db"
+        self.url = url or f"sqlite:///{folder}/jobs.db"
         self._calls = folder / "calls"
         self._calls.touch()
         self._log_path = folder / "log"

@@ -68,7 +68,7 @@ async def _torment(name: str, fraction: float) -> Toll:
     with (
         SERVERS[name]() as (server, url),
         tempfile.TemporaryDirectory(prefix="outlast-servers-") as folder,
-        Crew(Path(folder), url, lease=LEASE) as crew,
+        Crew(Path(folder), url=url, lease=LEASE) as crew,
     ):
         async with asking(crew) as app:
             try:

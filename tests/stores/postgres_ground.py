@@ -69,6 +69,8 @@ class Wire:
         self._port = port
         self.cut_at: bytes | None = None
         self.cuts = 0
+        self.silent = False
+        """What comes is read and goes nowhere."""
         self.url = ""
         self._writers: list[asyncio.StreamWriter] = []
 
@@ -89,6 +91,8 @@ class Wire:
         self._writers += [writer, up_writer]
         back = asyncio.create_task(self._pump(up_reader, writer))
         while data := await _read(reader):
+            if self.silent:
+                continue
             up_writer.write(data)
             if self.cut_at is not None and self.cut_at in data:
                 # The server gets it all and does it; only the answer is lost.

@@ -11,7 +11,7 @@ import pytest
 from outlast import lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.stores import open_store, postgres_pool
-from outlast.stores.base import Query
+from outlast.stores.base import Lease, Query
 from outlast.stores.postgres import NO_NEWS, PostgresStore
 from outlast.stores.postgres_schema import SCHEMA
 from outlast.testing.contract.ground import TYPE, WORKER, completed, in_threads, new_job, new_jobs, queued
@@ -192,13 +192,31 @@ async def test_a_call_that_takes_too_long_is_given_up_and_its_connection_with_it
         asleep = "select count(*) from pg_stat_activity where wait_event = 'PgSleep'"
         while await execute(url, asleep) == [(0,)]:
             await asyncio.sleep(0.01)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(StoreUnavailable, match="longer than"):
             await store.apply([lifecycle.cancel(job, store.now())])  # type: ignore[list-item]
         assert (await store.claim(1, [TYPE], WORKER)).jobs == [], "what is locked is passed over"
         await other
         monkeypatch.undo()
         [stored] = await store.get([job.id])
         assert stored is not None and not stored.ended
+
+
+async def test_a_server_that_falls_silent_costs_no_call_longer_than_its_time(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
+        await queued(store)
+        monkeypatch.setattr(postgres_pool, "OPERATION", 0.3)
+        monkeypatch.setattr(postgres_pool, "CONNECT", 0.3)
+        wire.silent = True
+        began = time.monotonic()
+        calls = [store.find(_all()), store.claim(1, [TYPE], WORKER), store.renew([Lease("job_x", "0")])]
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(error) for error in errors] == [StoreUnavailable] * 3
+        assert time.monotonic() - began < 1.5
+        wire.silent = False
+        monkeypatch.undo()
+        assert len(await store.find(_all())) == 1
 
 
 async def test_connections_that_were_closed_by_the_server_are_not_noticed(url: str) -> None:

@@ -21,17 +21,17 @@ class Crew:
 
     Parameters
     ----------
-    url: of the store; None: a file in the folder.
     app: what they run, from the top of the repository on.
+    url: where the jobs are; None: a file in the folder.
     lease: seconds that their leases last.
     """
 
     def __init__(
         self,
         folder: Path,
-        url: str | None = None,
         *,
         app: str = "torture.crew.app:app",
+        url: str | None = None,
         lease: float = 30.0,
         concurrency: int = 10,
     ) -> None:

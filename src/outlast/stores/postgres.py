@@ -17,6 +17,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Self
 
@@ -163,7 +164,11 @@ class PostgresStore:
         if not new:
             return []
         now = self.now()
-        jobs, born = await self._open().write(lambda one: writes.insert(one, new, now), again=writes.TAKEN)
+        # Nearly all are new; a submit sent again is found out by the tables, and looked up then.
+        looks = chain([any(one.job.idempotency_key is not None for one in new)], repeat(True))
+        jobs, born = await self._open().write(
+            lambda one: writes.insert(one, new, now, look=next(looks)), again=writes.TAKEN
+        )
         self._tell(born, ready=True)
         return jobs
 

@@ -3,14 +3,16 @@
 A connection belongs to the event loop it was made on, so each loop has a few of its own. Nothing is kept in a session:
 what holds for a transaction is said within it, so that a pooler may hand each one to another server process.
 
-A call runs in a task of its own, which a caller that goes away does not stop. A connection whose answer did not come
-in time, or that failed, is thrown away and never used again.
+A call runs in a task of its own: a caller that is cancelled does not stop it, and waits for its end. A connection whose
+answer did not come in time, or that failed, is thrown away and never used again.
 """
 
 import asyncio
 import os
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+import socket
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
 import psycopg
@@ -45,7 +47,7 @@ COMMIT, ROLLBACK = Do("commit"), Do("rollback")
 _SETTINGS = {
     "statement_timeout": str(int(OPERATION * 1000)),
     "idle_in_transaction_session_timeout": str(int(OPERATION * 1000)),
-    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"), "off"),
+    **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off"),
 }
 SETTINGS = Do("select " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()))
 """Of a transaction that writes. One that is stopped in the middle, with its process, must not keep others from its rows
@@ -127,6 +129,32 @@ async def connect(conninfo: str) -> Connection:
         return await AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
 
 
+@contextmanager
+def _limited(connection: Connection) -> Iterator[None]:
+    """A call on the connection that is not done in time finds it closed, and raises TimeoutError.
+
+    To cancel it would not do: the driver would then ask the server to cancel it too, and wait for the answer.
+    """
+    late = False
+
+    def cut() -> None:
+        nonlocal late
+        late = True
+        if not connection.closed:
+            with socket.socket(fileno=os.dup(connection.pgconn.socket)) as same:
+                same.shutdown(socket.SHUT_RDWR)
+
+    timer = asyncio.get_running_loop().call_later(OPERATION, cut)
+    try:
+        yield
+    except psycopg.Error as error:
+        if late:
+            raise TimeoutError(f"it took longer than {OPERATION:g} s") from error
+        raise
+    finally:
+        timer.cancel()
+
+
 class Pool:
     """The connections of one event loop."""
 
@@ -140,7 +168,7 @@ class Pool:
         async with self._slots:
             connection = self._free.pop() if self._free else await connect(self._place.conninfo)
             try:
-                async with asyncio.timeout(OPERATION):
+                with _limited(connection):
                     return await do(connection)
             except BaseException:
                 await self._put_right(connection)
@@ -204,7 +232,12 @@ class Engine:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            # Not before it has ended: what the caller does next shall not be overtaken by it.
+            await asyncio.wait([task])
+            raise
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

@@ -85,6 +85,11 @@ CLAIM = f"""
              order by job.rank, job.tag, job.n limit share.n for update skip locked) one)
     select taken.turn, {_WHOLE_OF} from taken join {{s}}.whole on whole.n = taken.n"""
 """How many of each type are next is looked up first, so that of several types no more is locked than is taken."""
+CLAIM_ONE = f"""
+    with taken as materialized (
+        select n, turn from {{s}}.job where type = %(type)s::text and tag is not null
+         order by rank, tag, n limit %(n)s::integer for update skip locked)
+    select taken.turn, {_WHOLE_OF} from taken join {{s}}.whole on whole.n = taken.n"""
 CLAIM_IDS = f"""
     with taken as materialized (
         select n, turn from {{s}}.job
@@ -144,12 +149,18 @@ TAKEN = (errors.UniqueViolation,)
 # -- jobs in --------------------------------------------------------------------------------------------------------
 
 
-async def insert(transaction: Transaction, new: Sequence[NewJob], now: float) -> tuple[list[Job[Any]], set[str]]:
-    """The jobs as they are stored, and the ids of those that were not yet."""
+async def insert(
+    transaction: Transaction, new: Sequence[NewJob], now: float, *, look: bool = True
+) -> tuple[list[Job[Any]], set[str]]:
+    """The jobs as they are stored, and the ids of those that were not yet.
+
+    Without a `look` at which are there already it is faster, and fails with one of TAKEN if one is.
+    """
     # Of one call the ids decide the order, which is that of `n`: claims go by it where tags are equal.
     ordered = sorted(new, key=lambda one: one.job.id)
     names = {one.job.id: held_name(one.job) for one in ordered if one.job.idempotency_key is not None}
-    known, held, places, numbers = await transaction.run(*_before(ordered, list(names.values()), now))
+    places, numbers, *there_before = await transaction.run(*_before(ordered, list(names.values()), now, look))
+    known, held = there_before if look else ([], [])
     stored = {row[_ID]: rows.job_of(row) for row in known}
     holders = {row[0]: rows.job_of(row[1:]) for row in held}
     tags, sheet, takes = Tags(places), Sheet(), list[tuple[str, int, float]]()
@@ -169,14 +180,15 @@ async def insert(transaction: Transaction, new: Sequence[NewJob], now: float) ->
     return [answers[one.job.id] for one in new], born
 
 
-def _before(new: Sequence[NewJob], names: list[str], now: float) -> list[Do]:
+def _before(new: Sequence[NewJob], names: list[str], now: float, look: bool) -> list[Do]:
     placed = [one.job for one in new if one.place is not None]
-    return [
-        Do(WHOLE_BY_IDS, ([one.job.id for one in new],)),
-        Do(HOLDERS, (names, now - IDEMPOTENCY)),
+    wanted = [
         Do(PLACES, ([RANK[job.priority] for job in placed], [job.owner for job in placed])),
         Do(NUMBERS, (len(new),)),
     ]
+    if look:
+        wanted += [Do(WHOLE_BY_IDS, ([one.job.id for one in new],)), Do(HOLDERS, (names, now - IDEMPOTENCY))]
+    return wanted
 
 
 def held_name(job: Job[Any]) -> str:
@@ -268,8 +280,7 @@ async def claim(
     now: float,
 ) -> tuple[list[Job[Any]], float | None]:
     """The jobs after their claims, those among them that a wish has ended; and when the clock moves the next."""
-    values = {"n": n, "types": sorted(set(types)), "ids": list(ids or ())}
-    [found] = await transaction.run(Do(CLAIM if ids is None else CLAIM_IDS, values))
+    [found] = await transaction.run(_candidates(n, sorted(set(types)), ids))
     if not found:
         [[[next_at]]] = await transaction.end(Do(NEXT_AT))
         return [], next_at
@@ -288,6 +299,14 @@ async def claim(
 
 
 _TURN = rows.WHOLE.index("turn")
+
+
+def _candidates(n: int, types: list[str], ids: Sequence[str] | None) -> Do:
+    if ids is not None:
+        return Do(CLAIM_IDS, {"types": types, "ids": list(ids)})
+    if len(types) == 1:
+        return Do(CLAIM_ONE, {"n": n, "type": types[0]})
+    return Do(CLAIM, {"n": n, "types": types})
 
 
 async def _long_logs(transaction: Transaction, found: Rows) -> dict[int, list[Any]]:

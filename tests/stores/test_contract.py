@@ -11,7 +11,7 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
-from tests.stores.redis_server import Server, running
+from tests.stores.redis_server import Server, running, running_cluster
 
 
 class Contract(StoreContract):
@@ -55,6 +55,12 @@ def redis7() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[list[Server]]:
+    with running_cluster("redis7") as nodes:
+        yield nodes
+
+
 class TestRedisAsValkey9(Contract):
     @pytest.fixture
     def url(self, valkey9: Server) -> str:
@@ -71,6 +77,12 @@ class TestRedis7(Contract):
     @pytest.fixture
     def url(self, redis7: Server) -> str:
         return fresh_namespace(redis7)
+
+
+class TestRedis7Cluster(Contract):
+    @pytest.fixture
+    def url(self, cluster: list[Server]) -> str:
+        return fresh_namespace(secrets.choice(cluster))
 
 
 def fresh_namespace(server: Server) -> str:

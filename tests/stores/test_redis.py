@@ -19,7 +19,7 @@ from outlast.job import Status
 from outlast.stores import open_store, redis_link
 from outlast.stores.base import News, Query, Store
 from outlast.testing.contract.ground import TYPE, WORKER, claimed, completed, new_job, new_jobs, processing, queued
-from tests.stores.redis_server import DURABLE, Server, free_port, running
+from tests.stores.redis_server import DURABLE, Server, free_port, running, running_cluster
 
 ENGINE = "valkey9"
 
@@ -101,6 +101,24 @@ async def test_a_wrong_password_is_a_setting_to_mend_and_is_not_shown() -> None:
         async with open_store(f"redis://:secret@{address}") as store:
             assert "secret" not in store.describe().url
             await completed(store)
+
+
+async def test_a_user_without_a_right_is_refused_before_anything_is_written() -> None:
+    with running(ENGINE, port=free_port()) as server:
+        server.ask("ACL", "SETUSER", "ada", "on", ">pw", "~*", "&*", "+@all", "-zrem")
+        with pytest.raises(ConfigurationError, match="zrem"):
+            await open_store(server.url.replace("//", "//ada:pw@")).open()
+        server.ask("ACL", "SETUSER", "ada", "+zrem", "resetchannels", "&other")
+        with pytest.raises(ConfigurationError, match="channel"):
+            await open_store(server.url.replace("//", "//ada:pw@")).open()
+        server.ask("ACL", "SETUSER", "ada", "&{outlast}:news")
+        async with open_store(server.url.replace("//", "//ada:pw@")) as store:
+            await completed(store)
+
+
+async def test_tls_with_a_server_that_has_none_is_unavailable(server: Server) -> None:
+    with pytest.raises(StoreUnavailable, match="rediss://127"):
+        await open_store(server.url.replace("redis://", "rediss://")).open()
 
 
 async def test_a_server_that_is_not_there_is_unavailable() -> None:
@@ -294,22 +312,8 @@ async def test_a_removed_job_leaves_no_key_behind(store: Store, url: str, server
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[list[Server]]:
-    with node("redis7") as one, node("redis7") as two, node("redis7") as three:
-        nodes = [one, two, three]
-        for first, (last, one_of) in zip((0, 5461, 10923), ((5460, one), (10922, two), (16383, three)), strict=True):
-            assert one_of.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == b"+OK\r\n"
-        for other in (two, three):
-            one.ask("CLUSTER", "MEET", "127.0.0.1", str(other.port), other.settings["cluster-port"])
-        deadline = time.monotonic() + 20
-        while not all(b"cluster_state:ok" in each.ask("CLUSTER", "INFO") for each in nodes):
-            assert time.monotonic() < deadline, "the cluster does not come together"
-            time.sleep(0.05)
+    with running_cluster("redis7") as nodes:
         yield nodes
-
-
-def node(name: str) -> AbstractContextManager[Server]:
-    settings = {"cluster-enabled": "yes", "cluster-port": str(free_port()), "cluster-node-timeout": "2000"}
-    return running(name, port=free_port(), settings=DURABLE | settings)
 
 
 async def test_every_namespace_of_a_cluster_is_reached_from_every_node(cluster: list[Server]) -> None:

@@ -15,6 +15,7 @@ half way: it looks at everything first, and then writes. Every method's promise 
 import os
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from json import JSONEncoder
 from pathlib import Path
 from typing import Any, Self
@@ -96,6 +97,9 @@ class RedisStore:
         self._link = link = Link(self._place)
         try:
             self._description = await describe(link, self._place)
+            with suppress(StoreUnavailable):
+                # A server that takes nothing in just now says nothing of rights, and may still be read.
+                await link.run("probe", _encode({"me": self._me}), writes=False)
             if self._server_clock is not None:
                 await self._server_clock.set_by(time_of(link))
             channel = f"{self._place.prefix}news"
@@ -234,7 +238,7 @@ class RedisStore:
             before=before,
             oldest_first=query.oldest_first,
             want=want,
-            most=LOOK,
+            most=LOOK if counting else min(LOOK, 4 * want + 100),
             counting=counting,
         )
         return part, last

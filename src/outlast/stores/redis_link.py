@@ -54,6 +54,7 @@ ACK = 5.0
 HOPS = 3
 """Times a call is sent on: to the node that has the slot, or with a script that the server does not know yet."""
 
+_RIGHTS = ("NOAUTH", "ACL failure in script", "The user executing the script")
 _STATES = (AskError, ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 _MORE_STATES = ("BUSY", "MISCONF", "NOREPLICAS")
 """Errors that are the server's state and no defect of ours; of these the driver knows only how they begin."""
@@ -136,8 +137,10 @@ class Link:
     def explained(self, error: Exception) -> OutlastError:
         """The error as ours, with what it is about."""
         where, what = self._place.shown, f"{type(error).__name__.removesuffix('Error')}: {error}"[:300]
-        if isinstance(error, AuthenticationError | NoPermissionError) or str(error).startswith("NOAUTH"):
-            return ConfigurationError(f"{where} refuses this user or password ({error}); see the store URL")
+        if isinstance(error, AuthenticationError | NoPermissionError) or str(error).startswith(_RIGHTS):
+            return ConfigurationError(
+                f"{where} refuses this user or password, or what they may do ({error}); see the store URL"
+            )
         if isinstance(error, ResponseError) and not isinstance(error, _STATES):
             if not str(error).startswith(_MORE_STATES):
                 return StoreError(f"{where} refuses a command ({what})")
@@ -231,4 +234,4 @@ async def _answer(connection: Any) -> Any:
         return error
 
 
-SCRIPTS = "insert claim apply renew purge get changed due find count events put scan drop".split()
+SCRIPTS = "probe insert claim apply renew purge get changed due find count events put scan drop".split()

@@ -21,7 +21,7 @@ from outlast.stores.base import News, Query, Store
 from outlast.testing.contract.ground import TYPE, WORKER, claimed, completed, new_job, new_jobs, processing, queued
 from tests.stores.redis_server import DURABLE, Server, free_port, running, running_cluster
 
-ENGINE = "valkey9"
+ENGINE = "redis6"
 
 
 @pytest.fixture(scope="module")
@@ -106,10 +106,10 @@ async def test_a_wrong_password_is_a_setting_to_mend_and_is_not_shown() -> None:
 async def test_a_user_without_a_right_is_refused_before_anything_is_written() -> None:
     with running(ENGINE, port=free_port()) as server:
         server.ask("ACL", "SETUSER", "ada", "on", ">pw", "~*", "&*", "+@all", "-zrem")
-        with pytest.raises(ConfigurationError, match="zrem"):
+        with pytest.raises(ConfigurationError, match="what they may do"):
             await open_store(server.url.replace("//", "//ada:pw@")).open()
         server.ask("ACL", "SETUSER", "ada", "+zrem", "resetchannels", "&other")
-        with pytest.raises(ConfigurationError, match="channel"):
+        with pytest.raises(ConfigurationError, match="what they may do"):
             await open_store(server.url.replace("//", "//ada:pw@")).open()
         server.ask("ACL", "SETUSER", "ada", "&{outlast}:news")
         async with open_store(server.url.replace("//", "//ada:pw@")) as store:
@@ -234,9 +234,9 @@ async def test_a_full_server_takes_nothing_in_and_says_so() -> None:
         async with open_store(server.url) as store:
             job = await processing(store)
             server.ask("CONFIG", "SET", "maxmemory", "1")
-            with pytest.raises(StoreUnavailable, match="OutOfMemory"):
+            with pytest.raises(StoreUnavailable, match="maxmemory"):
                 await store.insert(new_jobs(store, 2))
-            with pytest.raises(StoreUnavailable, match="OutOfMemory"):
+            with pytest.raises(StoreUnavailable, match="maxmemory"):
                 await store.apply([lifecycle.complete(job, "1", store.now())])
             assert await store.count(Query()) == {(TYPE, Status.PROCESSING): 1}
             assert len(await store.events(job.id)) == 2

@@ -9,6 +9,7 @@ asked first says which that is.
 """
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -54,10 +55,10 @@ ACK = 5.0
 HOPS = 3
 """Times a call is sent on: to the node that has the slot, or with a script that the server does not know yet."""
 
-_RIGHTS = ("NOAUTH", "ACL failure in script", "The user executing the script")
+_RIGHTS = re.compile(r"^NOAUTH|ACL failure in script|user executing the script")
+_STATE = re.compile(r"(^|-)(BUSY|CLUSTERDOWN|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\b")
 _STATES = (AskError, ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
-_MORE_STATES = ("BUSY", "MISCONF", "NOREPLICAS")
-"""Errors that are the server's state and no defect of ours; of these the driver knows only how they begin."""
+"""Errors that are the server's state and no defect of ours. Redis 6.2 has them in the text of a script's error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +138,14 @@ class Link:
     def explained(self, error: Exception) -> OutlastError:
         """The error as ours, with what it is about."""
         where, what = self._place.shown, f"{type(error).__name__.removesuffix('Error')}: {error}"[:300]
-        if isinstance(error, AuthenticationError | NoPermissionError) or str(error).startswith(_RIGHTS):
+        if isinstance(error, AuthenticationError | NoPermissionError) or _RIGHTS.search(str(error)):
             return ConfigurationError(
                 f"{where} refuses this user or password, or what they may do ({error}); see the store URL"
             )
-        if isinstance(error, ResponseError) and not isinstance(error, _STATES):
-            if not str(error).startswith(_MORE_STATES):
-                return StoreError(f"{where} refuses a command ({what})")
-        elif not isinstance(error, OutOfMemoryError):
+        state = isinstance(error, _STATES) or _STATE.search(str(error)) is not None
+        if isinstance(error, ResponseError) and not state:
+            return StoreError(f"{where} refuses a command ({what})")
+        if "maxmemory" not in str(error):
             # Another may be in its place by now; whoever the URL names knows who that is.
             self._address, self._era = (self._place.host, self._place.port), self._era + 1
         return StoreUnavailable(f"{where} does not answer as it should ({what}); the outcome of a write is unknown")

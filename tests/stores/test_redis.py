@@ -16,12 +16,12 @@ import pytest
 from outlast import Context, Outlast, lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.job import Status
-from outlast.stores import open_store, redis_link
+from outlast.stores import open_store, redis_link, redis_pool
 from outlast.stores.base import News, Query, Store
 from outlast.testing.contract.ground import TYPE, WORKER, claimed, completed, new_job, new_jobs, processing, queued
 from tests.stores.redis_server import DURABLE, Server, free_port, running, running_cluster
 
-ENGINE = "redis6"
+ENGINE = "valkey9"
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ async def test_a_server_that_is_not_there_is_unavailable() -> None:
 
 
 async def test_a_server_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redis_link, "ANSWER", 0.2)
+    monkeypatch.setattr(redis_pool, "ANSWER", 0.2)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -173,7 +173,7 @@ async def test_a_write_that_too_few_replicas_have_is_unknown_and_safe_to_repeat(
 
 @pytest.mark.slow
 async def test_workers_go_on_by_themselves_when_the_server_was_killed_and_started_again() -> None:
-    with running(ENGINE, port=free_port()) as server:
+    with running(ENGINE, port=free_port(), settings={**DURABLE, "appendfsync": "always"}) as server:
         app = Outlast(server.url, concurrency=20, lease="3s")
         ran: list[int] = []
 

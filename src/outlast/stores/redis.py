@@ -2,7 +2,8 @@
 
     redis.py         the store: each method is one call of a script, or a few (this file)
     redis_place.py   what a URL says
-    redis_link.py    connections, scripts, errors
+    redis_link.py    scripts, commands, errors
+    redis_pool.py    the connections of each event loop
     redis_check.py   may the server be trusted with jobs
     redis_news.py    news of other processes, and the server's clock
     redis_rows.py    records to what scripts take, and back

@@ -11,8 +11,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import uniform
 
-from redis.asyncio import Redis
-
 from outlast.stores.base import Listeners, News
 from outlast.stores.redis_link import Link
 from outlast.stores.server_clock import AGAIN, ServerClock
@@ -69,8 +67,7 @@ class Newsroom:
             await asyncio.sleep(POLL * uniform(0.8, 1.2))
 
     async def _listen(self) -> None:
-        client = Redis(connection_pool=await self._link.pool())
-        async with client.pubsub() as channel:
+        async with self._link.pools.listener() as client, client.pubsub() as channel:
             await channel.subscribe(self._channel)
             while True:
                 message = await channel.get_message(timeout=QUIET)

@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -70,7 +70,7 @@ class Server:
             "bind": "127.0.0.1",
             **self.settings,
         }
-        arguments = [part for name, value in settings.items() for part in (f"--{name}", value)]
+        arguments = [part for name, value in settings.items() for part in (f"--{name}", *(value.split() or [value]))]
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen([str(self.binary), *arguments], stdout=log, stderr=log)
         self._wait()
@@ -120,6 +120,27 @@ def running(name: str, *, port: int = 0, settings: Mapping[str, str] = DURABLE) 
         if server._process is not None:
             server.kill()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_cluster(name: str) -> Iterator[list[Server]]:
+    """Three servers that share the slots."""
+    with ExitStack() as stack:
+        settings = {**DURABLE, "cluster-enabled": "yes", "cluster-node-timeout": "2000"}
+        buses = [str(free_port()) for _ in range(3)]
+        nodes = [
+            stack.enter_context(running(name, port=free_port(), settings={**settings, "cluster-port": bus}))
+            for bus in buses
+        ]
+        for node, first, last in zip(nodes, (0, 5461, 10923), (5460, 10922, 16383), strict=True):
+            assert node.ask("CLUSTER", "ADDSLOTSRANGE", str(first), str(last)) == b"+OK\r\n"
+        for node, bus in zip(nodes[1:], buses[1:], strict=True):
+            nodes[0].ask("CLUSTER", "MEET", "127.0.0.1", str(node.port), bus)
+        deadline = time.monotonic() + PATIENCE
+        while not all(b"cluster_state:ok" in node.ask("CLUSTER", "INFO") for node in nodes):
+            assert time.monotonic() < deadline, "the cluster does not come together"
+            time.sleep(0.05)
+        yield nodes
 
 
 def free_port() -> int:

@@ -15,7 +15,7 @@ from tests.stores.mongo_server import MongoServer
 from tests.stores.postgres_ground import fresh
 from tests.stores.postgres_server import PgBouncer
 from tests.stores.postgres_server import Server as PostgresServer
-from tests.stores.redis_server import Server, running
+from tests.stores.redis_server import Server, running, running_cluster
 
 
 class Contract(StoreContract):
@@ -85,6 +85,12 @@ def redis7() -> Iterator[Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[list[Server]]:
+    with running_cluster("redis7") as nodes:
+        yield nodes
+
+
 class TestRedisAsValkey9(Contract):
     @pytest.fixture
     def url(self, valkey9: Server) -> str:
@@ -101,6 +107,12 @@ class TestRedis7(Contract):
     @pytest.fixture
     def url(self, redis7: Server) -> str:
         return fresh_namespace(redis7)
+
+
+class TestRedis7Cluster(Contract):
+    @pytest.fixture
+    def url(self, cluster: list[Server]) -> str:
+        return fresh_namespace(secrets.choice(cluster))
 
 
 def fresh_namespace(server: Server) -> str:

@@ -2,7 +2,8 @@
 
     redis.py         the store: each method is one call of a script, or a few (this file)
     redis_place.py   what a URL says
-    redis_link.py    connections, scripts, errors
+    redis_link.py    scripts, commands, errors
+    redis_pool.py    the connections of each event loop
     redis_check.py   may the server be trusted with jobs
     redis_news.py    news of other processes, and the server's clock
     redis_rows.py    records to what scripts take, and back
@@ -15,6 +16,7 @@ half way: it looks at everything first, and then writes. Every method's promise 
 import os
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from json import JSONEncoder
 from pathlib import Path
 from typing import Any, Self
@@ -96,6 +98,9 @@ class RedisStore:
         self._link = link = Link(self._place)
         try:
             self._description = await describe(link, self._place)
+            with suppress(StoreUnavailable):
+                # A server that takes nothing in just now says nothing of rights, and may still be read.
+                await link.run("probe", _encode({"me": self._me}), writes=False)
             if self._server_clock is not None:
                 await self._server_clock.set_by(time_of(link))
             channel = f"{self._place.prefix}news"
@@ -234,7 +239,7 @@ class RedisStore:
             before=before,
             oldest_first=query.oldest_first,
             want=want,
-            most=LOOK,
+            most=LOOK if counting else min(LOOK, 4 * want + 100),
             counting=counting,
         )
         return part, last

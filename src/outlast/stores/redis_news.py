@@ -11,10 +11,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import uniform
 
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
-
-from outlast.errors import OutlastError
 from outlast.stores.base import Listeners, News
 from outlast.stores.redis_link import Link
 from outlast.stores.server_clock import AGAIN, ServerClock
@@ -64,36 +60,39 @@ class Newsroom:
         while True:
             try:
                 await self._listen()
-            except (RedisError, OutlastError, OSError, TimeoutError):
+            except Exception:
                 # Nothing to listen to, so whoever waits has to look. The store's own calls say what is wrong.
                 self.listening.set()
             self._listeners.tell(News(None, ready=True))
             await asyncio.sleep(POLL * uniform(0.8, 1.2))
 
     async def _listen(self) -> None:
-        client = Redis(connection_pool=await self._link.pool())
-        async with client.pubsub() as channel:
+        async with self._link.pools.listener() as client, client.pubsub() as channel:
             await channel.subscribe(self._channel)
             while True:
                 message = await channel.get_message(timeout=QUIET)
                 if message is None:
                     await channel.ping()
                 elif message["type"] == "subscribe":
-                    # Whatever was said before is lost.
-                    self._listeners.tell(News(None, ready=True))
-                    self.listening.set()
+                    await self._begin()
                 elif message["type"] == "message":
                     self._hear(message["data"])
                 await self._set_clock()
+
+    async def _begin(self) -> None:
+        # Whatever was said before is lost, and it may be another server that says it from now on.
+        self._listeners.tell(News(None, ready=True))
+        if self._clock is not None:
+            await self._clock.set_by(time_of(self._link))
+        self.listening.set()
 
     def _hear(self, message: str) -> None:
         if message[1:] != self._me:
             self._listeners.tell(News(None, ready=message[0] == "1"))
 
     async def _set_clock(self) -> None:
-        if self._clock is None or self._clock.set_at is None or time.monotonic() < self._clock.set_at + AGAIN:
-            return
-        await self._clock.set_by(time_of(self._link))
+        if self._clock is not None and time.monotonic() > (self._clock.set_at or 0.0) + AGAIN:
+            await self._clock.set_by(time_of(self._link))
 
 
 def time_of(link: Link) -> Callable[[], Awaitable[float]]:

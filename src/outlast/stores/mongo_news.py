@@ -19,12 +19,15 @@ from pymongo.read_concern import ReadConcern
 from outlast.stores.base import Listeners, News
 from outlast.stores.mongo_server import JOBS, META, Database, Found
 
-IDLE, AWAKE, AWAKE_FOR = 0.250, 0.010, 1.0
+IDLE, AWAKE, AWAKE_FOR = 0.100, 0.010, 1.0
 """Seconds between two looks: at most, and for how long after news at least."""
 
 GROWS = 1.5
 GATHERED = 0.005
 """Seconds for which news of a change stream gathers."""
+
+AWAITS = 0.250
+"""Seconds for which the server may keep a change stream waiting; as long, the store may take to close."""
 
 AGAIN = 1.0
 """Seconds until a change stream that broke is opened again."""
@@ -82,7 +85,8 @@ class Stream(Newscast):
 
     def __init__(self, database: Database, listeners: Listeners) -> None:
         super().__init__(listeners)
-        self._jobs = database[JOBS]
+        # A server streams only what a majority has.
+        self._jobs = database[JOBS].with_options(read_concern=ReadConcern("majority"))
         self._own: dict[str, None] = {}
         self._ids: set[str] = set()
         self._ready = False
@@ -98,7 +102,7 @@ class Stream(Newscast):
     async def _watch(self) -> None:
         while not self._over.is_set():
             with contextlib.suppress(PyMongoError):
-                async with await self._jobs.watch(_STREAMED, max_await_time_ms=round(IDLE * 1000)) as stream:
+                async with await self._jobs.watch(_STREAMED, max_await_time_ms=round(AWAITS * 1000)) as stream:
                     # Whatever came while nobody watched.
                     self._listeners.tell(News(None, ready=True))
                     while not self._over.is_set():

@@ -2,7 +2,11 @@
 
 import asyncio
 import contextlib
+import re
+import textwrap
 from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -11,6 +15,8 @@ from outlast import Context, Outlast
 from outlast.errors import ConfigurationError, IdempotencyKeyReused
 from tests.stores.postgres_ground import Ears, execute, fresh
 from tests.stores.postgres_server import Server
+
+PAGE = Path(__file__).parents[2] / "docs" / "stores" / "postgres.md"
 
 
 @pytest.fixture
@@ -51,6 +57,14 @@ async def test_a_job_is_committed_with_the_callers_row(
         assert await app.list() == [], "nobody sees it yet"
     assert await orders(url) == 1
     assert (await app.get(job.id)).status == "queued"
+
+
+async def test_what_the_page_shows_is_what_happens(app: Outlast, url: str) -> None:
+    [snippet] = re.findall(r"```python\n(.*?)```", PAGE.read_text("utf-8"), re.DOTALL)
+    words: dict[str, Any] = {"psycopg": psycopg, "DATABASE": url.partition("?")[0], "invoice": app.handlers["report"]}
+    exec("async def shown():\n" + textwrap.indent(snippet, "    "), words)
+    await words["shown"]()
+    assert (await orders(url), len(await app.list())) == (1, 1)
 
 
 async def test_a_job_is_rolled_back_with_the_callers_row(

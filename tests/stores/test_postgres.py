@@ -340,6 +340,16 @@ async def test_where_no_notification_arrives_the_store_says_so_and_looks(
         await asyncio.wait_for(ears.foreign(), 5)
 
 
+async def test_where_nobody_answers_at_the_listen_url_the_store_looks(url: str) -> None:
+    deaf = f"{url}&listen_url=postgresql://ada@127.0.0.1:{postgres_server.free_port()}/db"
+    async with opened(deaf) as one, opened(url) as other:
+        assert NO_NEWS in one.describe().warnings
+        ears = Ears(one)
+        ears.forget()
+        await queued(other)
+        await asyncio.wait_for(ears.foreign(), 5)
+
+
 async def test_behind_a_pooler_that_delivers_none_the_store_looks(pgbouncer: PgBouncer) -> None:
     url = fresh(pgbouncer.url)
     async with opened(url) as one, opened(url) as other:

@@ -47,6 +47,7 @@ class Newsroom:
     def __init__(self, place: Place, engine: Engine, listeners: Listeners, became: Callable[[bool], None]) -> None:
         self._place, self._engine, self._listeners, self._became = place, engine, listeners, became
         self._me = secrets.token_hex(6)
+        self._pause = AGAIN[0]
         self._loop = asyncio.get_running_loop()
         self._wrote, self._settled = asyncio.Event(), asyncio.Event()
         self._tasks = [self._loop.create_task(work) for work in (self._tell(), self._hear())]
@@ -87,16 +88,26 @@ class Newsroom:
     # -- hearing ----------------------------------------------------------------------------------------------------
 
     async def _hear(self) -> None:
-        pause, most = AGAIN
         while True:
             try:
                 await self._listen()
             except Exception:
+                if not self._settled.is_set():
+                    self._became(False)
                 self._settled.set()
-            await asyncio.sleep(random.uniform(pause / 2, pause))
-            pause = min(pause * 2, most)
-            # What was told meanwhile is lost.
-            self._listeners.tell(News(None, ready=True))
+            await self._look_meanwhile(random.uniform(self._pause / 2, self._pause))
+            self._pause = min(self._pause * 2, AGAIN[1])
+
+    async def _look_meanwhile(self, seconds: float) -> None:
+        """Until it is time to listen again."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._look()
+        except TimeoutError:
+            pass
+        except Exception:
+            # The server is gone for all, not for this connection alone.
+            await asyncio.sleep(seconds)
 
     async def _listen(self) -> None:
         connection = await connect(self._place.listen)
@@ -105,7 +116,9 @@ class Newsroom:
             echoed = await self._echoed(connection)
             self._became(echoed)
             self._settled.set()
+            # What was told before is lost.
             self._listeners.tell(News(None, ready=True))
+            self._pause = AGAIN[0]
             if echoed:
                 await self._heard(connection)
         finally:

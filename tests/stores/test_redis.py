@@ -88,7 +88,7 @@ async def test_a_store_says_what_its_server_may_lose(sync: str, words: str) -> N
         async with open_store(server.url) as store:
             facts = store.describe()
             assert words in facts.durability
-            assert ("last second" in " ".join(facts.warnings)) == (sync == "everysec")
+            assert ("last seconds" in " ".join(facts.warnings)) == (sync == "everysec")
 
 
 async def test_a_wrong_password_is_a_setting_to_mend_and_is_not_shown() -> None:

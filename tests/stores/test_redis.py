@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -366,8 +366,10 @@ class Cut:
     def __init__(self, server: Server, path: Path) -> None:
         self._server, self.path = server, path
         self.next_answer = False
+        self.served: set[asyncio.Task[Any] | None] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.served.add(asyncio.current_task())
         answers, calls = await asyncio.open_unix_connection(self._server.socket)
         asked = asyncio.Event()
 
@@ -384,9 +386,11 @@ class Cut:
                 self.next_answer = False
                 break
             writer.write(data)
-        sending.cancel()
-        calls.close()
-        writer.close()
+        for line in (calls, writer):
+            line.close()
+            with suppress(OSError):
+                await line.wait_closed()
+        await sending
 
 
 @asynccontextmanager
@@ -398,6 +402,7 @@ async def cutting(server: Server) -> AsyncIterator[Cut]:
         yield cut
     finally:
         listening.close()
+        await asyncio.wait({task for task in cut.served if task is not None}, timeout=10)
         shutil.rmtree(folder)
 
 

@@ -88,7 +88,9 @@ class Observe:
             if of is not None:
                 facts |= {"job_id": of.id, "type": of.type, "attempt": of.attempt}
             fields = {name if name not in _TAKEN else f"{name}_": value for name, value in facts.items()}
-            logger.log(level, words, facts, exc_info=error, extra={**fields, "action": happening})
+            # A record takes an empty mapping for an argument to be put into the words, and these have no place for one.
+            named = (facts,) if facts else ()
+            logger.log(level, words, *named, exc_info=error, extra={**fields, "action": happening})
 
     def totals(self, process: str) -> Totals:
         """All that was counted so far."""

@@ -7,7 +7,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ async def test_a_store_says_what_its_server_may_lose(sync: str, words: str) -> N
         async with open_store(server.url) as store:
             facts = store.describe()
             assert words in facts.durability
-            assert ("last second" in " ".join(facts.warnings)) == (sync == "everysec")
+            assert ("last seconds" in " ".join(facts.warnings)) == (sync == "everysec")
 
 
 async def test_a_wrong_password_is_a_setting_to_mend_and_is_not_shown() -> None:
@@ -366,8 +366,10 @@ class Cut:
     def __init__(self, server: Server, path: Path) -> None:
         self._server, self.path = server, path
         self.next_answer = False
+        self.served: set[asyncio.Task[Any] | None] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.served.add(asyncio.current_task())
         answers, calls = await asyncio.open_unix_connection(self._server.socket)
         asked = asyncio.Event()
 
@@ -384,9 +386,11 @@ class Cut:
                 self.next_answer = False
                 break
             writer.write(data)
-        sending.cancel()
-        calls.close()
-        writer.close()
+        for line in (calls, writer):
+            line.close()
+            with suppress(OSError):
+                await line.wait_closed()
+        await sending
 
 
 @asynccontextmanager
@@ -398,6 +402,7 @@ async def cutting(server: Server) -> AsyncIterator[Cut]:
         yield cut
     finally:
         listening.close()
+        await asyncio.wait({task for task in cut.served if task is not None}, timeout=10)
         shutil.rmtree(folder)
 
 

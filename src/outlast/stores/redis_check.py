@@ -78,7 +78,9 @@ async def _durability(link: Link, facts: Mapping[str, str]) -> tuple[str, list[s
         return _SYNCED, []
     if sync == "no":
         return _UNSYNCED, ["appendfsync no: a power cut may lose half a minute of what was answered"]
-    return _BY_THE_SECOND, ["appendfsync everysec: a power cut may lose the last second of what was answered"]
+    return _BY_THE_SECOND, [
+        "appendfsync everysec: a power cut, or the server's death while its disk is slow, may lose the last seconds"
+    ]
 
 
 async def _sync(link: Link) -> str:

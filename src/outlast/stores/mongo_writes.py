@@ -245,7 +245,8 @@ class Writes:
         """Remove ended jobs. One with parts is first hidden, for it goes in several steps."""
         ids, apart = [one["_id"] for one in ended], [one["_id"] for one in ended if one.get("parts")]
         if apart:
-            hidden = {"$set": {"status": GONE}, "$unset": {"held": ""}}
+            # Due at once, so that a sweep finds what is left if this is cut.
+            hidden = {"$set": {"status": GONE, "gone_at": 0.0}, "$unset": {"held": ""}}
             await self._jobs.update_many({"_id": {"$in": apart}, "status": {"$in": _ENDED}}, hidden)
             parts = [DeleteMany({"_id": {"$gte": f"{id}/", "$lt": f"{id}0"}}) for id in apart]
             await self._parts.bulk_write(parts, ordered=False)

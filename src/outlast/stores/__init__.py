@@ -41,7 +41,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         with _driver("PostgreSQL", "postgres"):
             from outlast.stores.postgres import PostgresStore
         return PostgresStore(url, clock=clock)
-    if scheme in ("redis", "rediss", "unix", "mongodb", "mongodb+srv"):
+    if scheme in ("redis", "rediss", "unix"):
         with _driver("Redis", "redis"):
             from outlast.stores.redis import RedisStore
         return RedisStore(url, clock=clock)

@@ -79,9 +79,8 @@ def test_a_run_that_does_not_use_it_does_not_import_outlast(tmp_path: Path) -> N
     assert "1 passed" in pytest_in(tmp_path, *WITHOUT_OTHERS, test_it=test)
 
 
-WITHOUT_OTHERS = [
-    word for name in ("anyio", "hypothesispytest", "timeout", "xdist", "looponfail") for word in ("-p", f"no:{name}")
-]
+OTHERS = ("anyio", "hypothesispytest", "timeout", "xdist", "xdist.looponfail", "valkey", "platformdirs")
+WITHOUT_OTHERS = [word for name in OTHERS for word in ("-p", f"no:{name}")]
 
 
 def test_plain_tests_need_no_other_plugin(tmp_path: Path) -> None:

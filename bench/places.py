@@ -183,7 +183,13 @@ def running(words: list[Any], log: Path, ready: Any, how: Mapping[str, Any] | No
 def checked(words: list[Any], how: Mapping[str, Any]) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False, **how)
     if done.returncode:
-        raise NoPlace(f"{words[0]}: {done.stderr.strip()}")
+        raise NoPlace(f"{words[0]}: {done.stderr.strip()}{_elsewhere(done.stderr)}")
+
+
+def _elsewhere(said: str) -> str:
+    if "Permission denied" not in said:
+        return ""
+    return "\nThe server runs as `nobody`, not as root: give a --folder that everybody can reach."
 
 
 def listening(port: int) -> bool:

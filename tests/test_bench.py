@@ -189,6 +189,8 @@ def folder() -> Iterator[Path]:
     """Beside the checkout, for a folder of the system's may be in memory, which the bench refuses."""
     (ROOT / ".bench").mkdir(exist_ok=True)
     with TemporaryDirectory(dir=ROOT / ".bench") as folder:
+        # PostgreSQL runs as somebody else if the tests run as root.
+        Path(folder).chmod(0o755)
         yield Path(folder)
 
 

@@ -47,7 +47,9 @@ class Bench:
             self.started[number] = time.monotonic()
             tally.add()
 
-        self.noop, self.sleeper, self.numbered = noop, sleeper, numbered
+        self.noop: Any = noop
+        self.sleeper: Any = sleeper
+        self.numbered: Any = numbered
 
     @contextmanager
     def working(self, threads: int) -> Iterator[None]:

@@ -43,6 +43,8 @@ class Seen:
 
 seen = Seen()
 
+ENGINES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "redis": "Redis", "valkey": "Valkey"}
+
 
 @app.handler
 async def noop(ctx: Context) -> None:
@@ -149,7 +151,11 @@ async def facts(url: str) -> Numbers:
     async with open_store(url) as store:
         about = store.describe()
     return {
-        "versions": {"outlast": version("outlast"), "Python": platform.python_version(), about.engine: about.version},
+        "versions": {
+            "outlast": version("outlast"),
+            "Python": platform.python_version(),
+            ENGINES[about.engine]: about.version,
+        },
         "durability": about.durability,
     }
 

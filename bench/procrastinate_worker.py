@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from typing import Any
 
 from procrastinate import App, PsycopgConnector  # type: ignore[import-not-found]  # in an environment of its own
 
@@ -26,20 +27,22 @@ seen = Seen()
 app = App(connector=PsycopgConnector())
 
 
-@app.task(name="noop")  # type: ignore[untyped-decorator]
-async def noop() -> None:
+async def _noop() -> None:
     seen.called()
 
 
-@app.task(name="sleeper")  # type: ignore[untyped-decorator]
-async def sleeper(seconds: float) -> None:
+async def _sleeper(seconds: float) -> None:
     seen.called()
     await asyncio.sleep(seconds)
 
 
-@app.task(name="numbered")  # type: ignore[untyped-decorator]
-async def numbered(number: int) -> None:
+async def _numbered(number: int) -> None:
     seen.called(number)
+
+
+noop: Any = app.task(_noop, name="noop")
+sleeper: Any = app.task(_sleeper, name="sleeper")
+numbered: Any = app.task(_numbered, name="numbered")
 
 
 # -- the measurements ---------------------------------------------------------------------------------------------

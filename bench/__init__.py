@@ -1,10 +1,14 @@
-"""How fast Outlast is, beside others of its kind, in one run on one disk: `./dev bench sqlite`.
+"""How fast Outlast is, beside others of its kind, in one run on one disk or server: `./dev bench SUITE`.
 
-plan.py            what is measured, and what is to be reached: begin here
-outlast_worker.py  huey_worker.py  dbos_worker.py  importing.py
+suites.py          sqlite, postgres, redis: which systems, and where they keep their jobs (places.py)
+plan.py  plan_postgres.py  plan_redis.py
+                   what is measured, and what is to be reached: begin here
+outlast_worker.py  (outlast_claims.py  outlast_crew.py)  importing.py
+huey_worker.py  dbos_worker.py  pgqueuer_worker.py  procrastinate_worker.py  saq_worker.py  taskiq_worker.py
+dramatiq_worker.py  rq_worker.py
                    the measured programs, one for each system, for a reader to check for fairness
 measured.py        what these programs share
-programs.py        starts them, each in its own environment and a fresh folder
+programs.py        starts them, each in its own environment, with a fresh place
 slow_disk.py       every sync of the disk 1 ms slower (slow_disk.c)
 figures.py         medians, ratios, verdicts
 history.py         the last runs that were kept, and what has fallen since

@@ -1,8 +1,9 @@
-"""`python -m bench sqlite`, or `./dev bench sqlite`: measure, print the table, write it down as JSON."""
+"""`python -m bench SUITE`, or `./dev bench SUITE`: measure, print the table, write it down as JSON."""
 
 import argparse
 import json
 import shlex
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,46 +14,56 @@ from typing import Any
 from bench import history
 from bench.figures import Row, result
 from bench.machine import machine
-from bench.plan import SYSTEMS, Measurement, plan
+from bench.places import NoPlace, Place
+from bench.plan import Measurement
 from bench.programs import ROOT, BenchFailed, Programs
 from bench.slow_disk import NoSlowDisk, compiled
+from bench.suites import SUITES, Suite
 from bench.table import head, notes, table
 
-HISTORY = ROOT / "bench" / "history" / "sqlite.json"
+HISTORY = ROOT / "bench" / "history"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _arguments(arguments)
+    # So that no server is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         return Bench(asked, shlex.join(["./dev", "bench", *(sys.argv[1:] if arguments is None else arguments)])).run()
-    except BenchFailed as error:
+    except (BenchFailed, NoPlace) as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("./dev bench", description=__doc__)
-    parser.add_argument("suite", choices=["sqlite"], help="Outlast on a SQLite file beside SqliteHuey and DBOS")
+    parser.add_argument(
+        "suite", choices=list(SUITES), help="where the jobs are kept, beside peers that keep theirs there"
+    )
     parser.add_argument("names", nargs="*", metavar="NAME", help="these measurements, by the beginning of their name")
-    parser.add_argument("--only", metavar="SYSTEM", help=f"some of {', '.join(SYSTEMS)}, with commas between")
-    parser.add_argument("--small", action="store_true", help="what CI runs: two minutes, without DBOS")
+    parser.add_argument(
+        "--only", metavar="SYSTEM", help="some of the suite's, with commas between, such as outlast,dbos"
+    )
+    parser.add_argument("--small", action="store_true", help="what CI can afford: two minutes, without the slow peers")
     parser.add_argument("--rounds", type=int, default=3, help="how often the systems take turns; default 3")
     parser.add_argument("--check", action="store_true", help="fail where a result is below 70 %% of the last runs")
-    parser.add_argument("--record", action="store_true", help=f"keep the results in {HISTORY.relative_to(ROOT)}")
+    parser.add_argument("--record", action="store_true", help=f"keep the results in {HISTORY.relative_to(ROOT)}/")
     parser.add_argument("--profile", action="store_true", help="with --only outlast: where the time goes, by thread")
     parser.add_argument(
         "--folder",
         type=Path,
-        default=ROOT / ".bench" / "sqlite",
-        help="where the files are, and what was measured as result.json; default .bench/sqlite",
+        help="where the jobs are kept, and what was measured as result.json; default .bench/SUITE",
     )
     asked = parser.parse_args(arguments)
-    asked.systems = SYSTEMS if asked.only is None else tuple(asked.only.split(","))
-    if not set(asked.systems) <= set(SYSTEMS):
-        parser.error(f"--only takes some of {', '.join(SYSTEMS)}")
-    asked.measurements = chosen(plan(small=asked.small), asked.names, asked.systems)
+    suite = SUITES[asked.suite]
+    asked.folder = asked.folder or ROOT / ".bench" / asked.suite
+    asked.systems = tuple(suite.systems) if asked.only is None else tuple(asked.only.split(","))
+    if not set(asked.systems) <= set(suite.systems):
+        parser.error(f"--only takes some of {', '.join(suite.systems)}")
+    every = suite.plan(asked.small)
+    asked.measurements = chosen(every, asked.names, asked.systems)
     if not asked.measurements:
-        parser.error(f"no measurement is called so; there are {', '.join(one.name for one in plan(small=asked.small))}")
+        parser.error(f"no measurement is called so; there are {', '.join(one.name for one in every)}")
     return asked
 
 
@@ -74,33 +85,47 @@ class Bench:
     def __init__(self, asked: argparse.Namespace, command: str) -> None:
         self._asked = asked
         self._command = command
+        self._suite: Suite = SUITES[asked.suite]
         self._folder: Path = asked.folder
         self._measurements: list[Measurement] = asked.measurements
         self._samples: dict[tuple[str, str, str, str], list[float]] = defaultdict(list)
 
     def run(self) -> int:
-        programs = Programs(self._folder, profile=self._asked.profile)
         self._folder.mkdir(parents=True, exist_ok=True)
         about = machine(self._folder)
         if about["disk"] == "tmpfs":
             raise BenchFailed(f"{self._folder} is in memory (tmpfs), where nothing is synced; give another --folder")
-        facts = {system: programs.facts(system) for system in self._asked.systems}
+        with self._suite.place(self._folder) as place:
+            return self._in(place, about)
+
+    def _in(self, place: Place, about: dict[str, str]) -> int:
+        programs = self._programs(place)
+        facts = {system: programs.facts(system) for system in self._measured()}
         for measurement in self._measurements:
-            self._measure(measurement, programs)
-        shown = table(self._measurements, self._samples)
-        print("\n".join(["", *head(self._command, about, facts), "", shown, "", *notes(self._measurements)]))
+            self._measure(measurement, place)
+        titles = {system: title for system, title in self._suite.systems.items() if system in facts}
+        shown = table(self._measurements, self._samples, titles)
+        lines = ["", *head(self._command, about, place.about, facts), "", shown, "", *notes(self._measurements)]
+        print("\n".join(lines))
         self._write_down(about, facts)
-        return self._check(programs) if self._asked.check else 0
+        return self._check(place) if self._asked.check else 0
+
+    def _measured(self) -> list[str]:
+        """The systems of which there is a run."""
+        runs = {run.system for measurement in self._measurements for run in measurement.runs}
+        return [system for system in self._asked.systems if system in runs]
 
     # -- measuring ------------------------------------------------------------------------------------------------
 
-    def _measure(self, measurement: Measurement, programs: Programs) -> None:
-        if measurement.slow_disk:
-            try:
-                programs = Programs(self._folder, preload=compiled(self._folder), profile=self._asked.profile)
-            except NoSlowDisk as reason:
-                print(f"{measurement.name}: left out, {reason}", file=sys.stderr)
-                return
+    def _programs(self, place: Place, preload: Path | None = None) -> Programs:
+        return Programs(place, self._suite.environments, preload=preload, profile=self._asked.profile)
+
+    def _measure(self, measurement: Measurement, place: Place) -> None:
+        try:
+            programs = self._programs(place, compiled(self._folder) if measurement.slow_disk else None)
+        except NoSlowDisk as reason:
+            print(f"{measurement.name}: left out, {reason}", file=sys.stderr)
+            return
         rounds = 1 if measurement.once else self._asked.rounds
         for number in range(rounds):
             for run in measurement.runs:
@@ -118,7 +143,7 @@ class Bench:
     def _goals(self) -> dict[str, tuple[str, Row]]:
         """The rows with a goal, under the names by which they are kept."""
         return {
-            f"{measurement.name}.{row.number}": (measurement.name, row)
+            f"{measurement.name}.{row.kept or row.number}": (measurement.name, row)
             for measurement in self._measurements
             for row in measurement.rows
             if row.goal is not None
@@ -130,11 +155,15 @@ class Bench:
         samples = {" / ".join(filter(None, key)): values for key, values in self._samples.items()}
         (self._folder / "result.json").write_text(json.dumps({**run, "samples": samples}, indent=1), "utf-8")
         if self._asked.record:
-            history.append(HISTORY, run)
+            history.append(self._history, run)
 
-    def _check(self, programs: Programs) -> int:
+    @property
+    def _history(self) -> Path:
+        return HISTORY / f"{self._asked.suite}.json"
+
+    def _check(self, place: Place) -> int:
         """Hold the results against the last runs; what has fallen is measured once more, for a machine may be busy."""
-        before = history.usual(history.read(HISTORY), small=self._asked.small)
+        before = history.usual(history.read(self._history), small=self._asked.small)
         if not before:
             print("no run of this size was kept to hold this one against", file=sys.stderr)
         more = {name: row.more for name, (_, row) in self._goals().items()}
@@ -142,7 +171,7 @@ class Bench:
         for measurement in self._measurements:
             if any(name.startswith(f"{measurement.name}.") for name in names):
                 self._forget(measurement)
-                self._measure(measurement, programs)
+                self._measure(measurement, place)
         again = self._results()
         names = history.regressions({name: again[name] for name in names}, before, more)
         for name in names:

@@ -1,4 +1,4 @@
-"""DBOS on SQLite as it is measured: workflows of a queue, its pool and pragmas as they are by default."""
+"""DBOS as it is measured: workflows of a queue, on SQLite or PostgreSQL, its pool and pragmas as by default."""
 
 import asyncio
 import platform
@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from importlib.metadata import version
+from typing import Any
 
+import psycopg  # type: ignore[import-not-found,unused-ignore]
 from dbos import DBOS, DBOSClient  # type: ignore[import-not-found]  # in an environment of its own
 
 from bench.measured import (
@@ -25,7 +27,6 @@ from bench.measured import (
 
 QUEUE = "bench"
 FAST_POLL = 0.01
-DONE = "select count(*) from workflow_status where status = 'SUCCESS'"
 
 
 class Seen:
@@ -88,60 +89,60 @@ def same(number: int) -> int:
 # -- the measurements ---------------------------------------------------------------------------------------------
 
 
-def drain(folder: str, jobs: int, handler: str) -> Numbers:
+def drain(url: str, jobs: int, handler: str) -> Numbers:
     """Jobs that wait already: from the first handler's first line until all are recorded as done."""
-    seconds = until_done(folder, jobs, {"def": noop, "async def": anoop}[handler])
+    seconds = until_done(url, jobs, {"def": noop, "async def": anoop}[handler])
     return {"rate": jobs / seconds, "mib": resident()}
 
 
-def submits(folder: str, jobs: int, callers: int) -> Numbers:
+def submits(url: str, jobs: int, callers: int) -> Numbers:
     """Each caller a thread; nobody listens to the queue."""
-    with launched(folder):
+    with launched(url):
         for _ in range(WARM_UP):
             DBOS.enqueue_workflow(QUEUE, noop)
         return {"rate": jobs / threaded(callers, jobs, lambda: DBOS.enqueue_workflow(QUEUE, noop))}
 
 
-def pickup(folder: str, jobs: int, between: Sequence[float], poll: float) -> Numbers:
+def pickup(url: str, jobs: int, between: Sequence[float], poll: float) -> Numbers:
     """One job after the other on an idle worker of the same process."""
     seen.tally = Tally(jobs, seen.done.set)
-    with launched(folder):
+    with launched(url):
         listen(poll)
         submitted = submit_spaced(jobs, between, lambda number: DBOS.enqueue_workflow(QUEUE, numbered, number))
         seen.done.wait()
     return {"ms": milliseconds(submitted, seen.started)}
 
 
-def work(folder: str, jobs: int, poll: float) -> Numbers:
+def work(url: str, jobs: int, poll: float) -> Numbers:
     """The worker of a pair of processes; the other one is `submit`."""
     seen.tally = Tally(jobs, seen.done.set)
-    with launched(folder):
+    with launched(url):
         listen(poll)
         ready()
         seen.done.wait()
     return {"started": [seen.started[number] for number in range(jobs)]}
 
 
-def submit(folder: str, jobs: int, between: Sequence[float]) -> Numbers:
-    client = DBOSClient(system_database_url=url(folder))
+def submit(url: str, jobs: int, between: Sequence[float]) -> Numbers:
+    client = DBOSClient(system_database_url=url)
     asked = {"queue_name": QUEUE, "workflow_name": "numbered"}
     return {"submitted": submit_spaced(jobs, between, lambda number: client.enqueue(asked, number))}
 
 
-def sleepers(folder: str, jobs: int) -> Numbers:
+def sleepers(url: str, jobs: int) -> Numbers:
     """As `drain`, of jobs that sleep for a second."""
-    return {"seconds": until_done(folder, jobs, sleeper, 1.0)}
+    return {"seconds": until_done(url, jobs, sleeper, 1.0)}
 
 
-def steps(folder: str, jobs: int, steps: int) -> Numbers:
+def steps(url: str, jobs: int, steps: int) -> Numbers:
     """Jobs of so many steps that return at once, one job after the other."""
-    until_done(folder, jobs, stepped, steps, worker_concurrency=1)
+    until_done(url, jobs, stepped, steps, worker_concurrency=1)
     return {"ms": seen.step_ms}
 
 
-def idle(folder: str, seconds: float, poll: float) -> Numbers:
+def idle(url: str, seconds: float, poll: float) -> Numbers:
     """A worker that has nothing to do."""
-    with launched(folder):
+    with launched(url):
         listen(poll)
         time.sleep(2)
         began = time.process_time()
@@ -149,34 +150,30 @@ def idle(folder: str, seconds: float, poll: float) -> Numbers:
         return {"percent": (time.process_time() - began) / seconds * 100, "mib": resident()}
 
 
-def facts(folder: str) -> Numbers:
-    with launched(folder) as dbos, dbos._sys_db.engine.connect() as connection:
-        journal, synchronous = (
-            connection.exec_driver_sql(f"pragma {name}").scalar() for name in ("journal_mode", "synchronous")
-        )
+def facts(url: str) -> Numbers:
+    with launched(url) as dbos, dbos._sys_db.engine.connect() as connection:
+        show, names = ("pragma", ("journal_mode", "synchronous")) if is_file(url) else ("show", ("synchronous_commit",))
+        durability = {name: connection.exec_driver_sql(f"{show} {name}").scalar() for name in names}
+    driver = {"SQLite": sqlite3.sqlite_version} if is_file(url) else {"psycopg": version("psycopg")}
     return {
-        "versions": {
-            "dbos": version("dbos"),
-            "Python": platform.python_version(),
-            "SQLite": sqlite3.sqlite_version,
-        },
-        "durability": f"journal_mode={journal}, synchronous={synchronous}",
+        "versions": {"dbos": version("dbos"), "Python": platform.python_version(), **driver},
+        "durability": ", ".join(f"{name}={value}" for name, value in durability.items()),
     }
 
 
 # -- how they are made ----------------------------------------------------------------------------------------------
 
 
-def url(folder: str) -> str:
-    return f"sqlite:///{folder}/dbos.db"
+def is_file(url: str) -> bool:
+    return url.startswith("sqlite:")
 
 
 @contextmanager
-def launched(folder: str) -> Iterator[DBOS]:
+def launched(url: str) -> Iterator[DBOS]:
     dbos = DBOS(
         config={
             "name": "bench",
-            "system_database_url": url(folder),
+            "system_database_url": url,
             "application_version": "1",
             "log_level": "ERROR",
         }
@@ -194,19 +191,26 @@ def listen(poll: float, worker_concurrency: int | None = None) -> None:
 
 
 def until_done(
-    folder: str, jobs: int, workflow: Callable[..., object], *args: object, worker_concurrency: int | None = None
+    url: str, jobs: int, workflow: Callable[..., object], *args: object, worker_concurrency: int | None = None
 ) -> float:
     """Seconds until all jobs are recorded as done; the time until the queue is noticed is left out."""
     seen.tally = Tally(jobs, seen.done.set)
-    with launched(folder):
+    with launched(url):
         for _ in range(jobs):
             DBOS.enqueue_workflow(QUEUE, workflow, *args)
         listen(FAST_POLL, worker_concurrency)
         seen.done.wait()
-        with closing(sqlite3.connect(f"{folder}/dbos.db")) as connection:
-            while connection.execute(DONE).fetchone() != (jobs,):
-                time.sleep(0.005)
+        until_recorded(url, jobs)
         return time.perf_counter() - seen.began
+
+
+def until_recorded(url: str, jobs: int) -> None:
+    table = "workflow_status" if is_file(url) else "dbos.workflow_status"
+    connected: Any = sqlite3.connect(url.removeprefix("sqlite:///")) if is_file(url) else psycopg.connect(url)
+    with closing(connected) as connection:
+        while connection.execute(f"select count(*) from {table} where status = 'SUCCESS'").fetchone() != (jobs,):
+            connection.rollback()
+            time.sleep(0.005)
 
 
 def submit_spaced(jobs: int, between: Sequence[float], submit: Callable[[int], object]) -> list[float]:

@@ -16,11 +16,12 @@ class Goal:
     """What Outlast's figure shall be.
 
     bound:   of the figure itself, or of its ratio to `against`.
-    against: the system, and the name of the number, by which it is divided; None: it is taken as it is.
+    against: the systems, by the best of which it is divided, and last the name of their number; None: it is taken as
+             it is.
     """
 
     bound: float
-    against: tuple[str, str] | None = None
+    against: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Row:
     more:     True if more of it is better.
     quantile: which of all samples stands for them; 0.5 is the median.
     settings: of the peers, the only ones that count; empty: all.
+    kept:     the name under which the result is kept; empty: the number's.
     """
 
     title: str
@@ -40,6 +42,7 @@ class Row:
     quantile: float = 0.5
     goal: Goal | None = None
     settings: tuple[str, ...] = ()
+    kept: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +73,10 @@ def result(samples: Samples, measurement: str, row: Row) -> float | None:
         return None
     if row.goal.against is None:
         return ours.value
-    theirs = best(samples, measurement, row.goal.against[0], row, row.goal.against[1])
-    return None if theirs is None else ours.value / theirs.value
+    *systems, number = row.goal.against
+    measured = [best(samples, measurement, system, row, number) for system in systems]
+    theirs = [figure.value for figure in measured if figure is not None]
+    return ours.value / (max if row.more else min)(theirs) if theirs else None
 
 
 def verdict(value: float, goal: Goal, *, more: bool) -> Verdict:

@@ -1,7 +1,8 @@
-"""SqliteHuey as it is measured: its own consumer with threads in this process, `fsync=True` for an equal durability.
+"""Huey as it is measured: its own consumer with threads in this process.
 
-It keeps no result of a handler that returns None, so that a finished job costs it the one commit that takes it off the
-queue before it runs.
+On a file it is SqliteHuey with `fsync=True`, for an equal durability; on Redis it is RedisHuey, which waits on the
+server for the next job. It keeps no result of a handler that returns None, so that a finished job costs it the one
+commit that takes it off the queue before it runs.
 """
 
 import logging
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from typing import Any
 
-from huey import SqliteHuey  # type: ignore[import-not-found]  # in an environment of its own
+from huey import RedisHuey, SqliteHuey  # type: ignore[import-not-found]  # in an environment of its own
 
 from bench.measured import (
     WARM_UP,
@@ -33,10 +34,10 @@ DEFAULT_POLLING = {"initial_delay": 0.1, "backoff": 1.15, "max_delay": 10.0}
 
 
 class Bench:
-    """A Huey on a file of this folder, with its handlers."""
+    """A Huey on this file or server, with its handlers."""
 
-    def __init__(self, folder: str, jobs: int = 0, *, fsync: bool = True) -> None:
-        self.huey: Any = SqliteHuey(filename=f"{folder}/huey.db", fsync=fsync)
+    def __init__(self, url: str, jobs: int = 0, *, fsync: bool = True) -> None:
+        self.huey: Any = huey_of(url, fsync=fsync)
         self.done = threading.Event()
         self.started: dict[int, float] = {}
         tally = self.tally = Tally(jobs, self.done.set)
@@ -67,10 +68,10 @@ class Bench:
             consumer.stop(graceful=True)
 
 
-def drain(folder: str, jobs: int, threads: int) -> Numbers:
+def drain(url: str, jobs: int, threads: int) -> Numbers:
     """Jobs that wait already: from before the consumer starts until the last handler was called."""
-    fill(folder, lambda bench: [bench.noop() for _ in range(jobs)])
-    bench = Bench(folder, jobs)
+    fill(url, lambda bench: [bench.noop() for _ in range(jobs)])
+    bench = Bench(url, jobs)
     began = time.perf_counter()
     with bench.working(threads):
         bench.done.wait()
@@ -78,57 +79,60 @@ def drain(folder: str, jobs: int, threads: int) -> Numbers:
     return {"rate": jobs / seconds, "mib": resident()}
 
 
-def submits(folder: str, jobs: int, callers: int) -> Numbers:
+def submits(url: str, jobs: int, callers: int) -> Numbers:
     """Each caller a thread; no consumer runs."""
-    bench = Bench(folder)
+    bench = Bench(url)
     for _ in range(WARM_UP):
         bench.noop()
     return {"rate": jobs / threaded(callers, jobs, bench.noop)}
 
 
-def pickup(folder: str, jobs: int, between: Sequence[float], polling: dict[str, float]) -> Numbers:
+def pickup(url: str, jobs: int, between: Sequence[float], polling: dict[str, float]) -> Numbers:
     """One job after the other on an idle consumer of the same process."""
-    bench = Bench(folder, jobs)
+    bench = Bench(url, jobs)
     with bench.working(1, polling):
         submitted = submit_spaced(bench, jobs, between)
         bench.done.wait()
     return {"ms": milliseconds(submitted, bench.started)}
 
 
-def work(folder: str, jobs: int, polling: dict[str, float]) -> Numbers:
+def work(url: str, jobs: int, polling: dict[str, float]) -> Numbers:
     """The worker of a pair of processes; the other one is `submit`."""
-    bench = Bench(folder, jobs)
+    bench = Bench(url, jobs)
     with bench.working(1, polling):
         ready()
         bench.done.wait()
     return {"started": [bench.started[number] for number in range(jobs)]}
 
 
-def submit(folder: str, jobs: int, between: Sequence[float]) -> Numbers:
-    return {"submitted": submit_spaced(Bench(folder), jobs, between)}
+def submit(url: str, jobs: int, between: Sequence[float]) -> Numbers:
+    return {"submitted": submit_spaced(Bench(url), jobs, between)}
 
 
-def sleepers(folder: str, jobs: int) -> Numbers:
+def sleepers(url: str, jobs: int) -> Numbers:
     """As `drain`, of jobs that sleep for a second, with a thread for each."""
-    fill(folder, lambda bench: [bench.sleeper(1.0) for _ in range(jobs)])
-    bench = Bench(folder, jobs)
+    fill(url, lambda bench: [bench.sleeper(1.0) for _ in range(jobs)])
+    bench = Bench(url, jobs)
     began = time.perf_counter()
     with bench.working(jobs):
         bench.done.wait()
         return {"seconds": time.perf_counter() - began}
 
 
-def idle(folder: str, seconds: float, polling: dict[str, float]) -> Numbers:
+def idle(url: str, seconds: float, polling: dict[str, float]) -> Numbers:
     """A consumer that has nothing to do."""
-    with Bench(folder).working(1, polling):
+    with Bench(url).working(1, polling):
         time.sleep(2)
         began = time.process_time()
         time.sleep(seconds)
         return {"percent": (time.process_time() - began) / seconds * 100, "mib": resident()}
 
 
-def facts(folder: str) -> Numbers:
-    connection = Bench(folder).huey.storage.conn
+def facts(url: str) -> Numbers:
+    connection = Bench(url).huey.storage.conn
+    if not is_file(url):
+        versions = {"huey": version("huey"), "redis-py": version("redis"), "Python": platform.python_version()}
+        return {"versions": versions, "durability": "a job is taken off the queue before it runs"}
     (journal,), (synchronous,) = (connection.execute(f"pragma {name}").fetchone() for name in PRAGMAS)
     return {
         "versions": {
@@ -141,11 +145,23 @@ def facts(folder: str) -> Numbers:
 
 
 PRAGMAS = ("journal_mode", "synchronous")
+CONNECTIONS = 1000
+"""More than redis-py's own limit of 100, past which a caller would get an error."""
 
 
-def fill(folder: str, submit: Callable[[Bench], object]) -> None:
+def is_file(url: str) -> bool:
+    return url.startswith("sqlite:")
+
+
+def huey_of(url: str, *, fsync: bool) -> Any:
+    if is_file(url):
+        return SqliteHuey(filename=url.removeprefix("sqlite:///"), fsync=fsync)
+    return RedisHuey(url=f"{url}?max_connections={CONNECTIONS}")
+
+
+def fill(url: str, submit: Callable[[Bench], object]) -> None:
     """What comes before the clock starts, without a sync for each job; closing the file syncs it."""
-    bench = Bench(folder, fsync=False)
+    bench = Bench(url, fsync=False)
     submit(bench)
     bench.huey.storage.close()
 

@@ -4,13 +4,14 @@ A program is started as `python -m bench.huey_worker COMMAND ORDER`. The order i
 that takes it by name and answers numbers, or lists of them, which are printed as JSON.
 """
 
+import asyncio
 import itertools
 import json
 import random
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,58 @@ def timed(do: Callable[[], object]) -> float:
 def _repeat(times: int, do: Callable[[], object]) -> None:
     for _ in range(times):
         do()
+
+
+def awaiting(
+    command: Callable[..., Coroutine[Any, Any, Numbers]],
+    run: Callable[[Coroutine[Any, Any, Numbers]], Numbers] = asyncio.run,
+) -> Callable[..., Numbers]:
+    """A command that is a coroutine function, as one that is not."""
+    return lambda **order: run(command(**order))
+
+
+async def gathered(callers: int, jobs: int, submit: Callable[[], Awaitable[object]]) -> float:
+    """Seconds that `jobs` submits take from so many tasks at once, each of which awaits one after the other."""
+    began = time.perf_counter()
+    await asyncio.gather(*(repeated(jobs // callers, submit) for _ in range(callers)))
+    return time.perf_counter() - began
+
+
+async def repeated(times: int, do: Callable[[], Awaitable[object]]) -> None:
+    for _ in range(times):
+        await do()
+
+
+async def spaced(jobs: int, between: Sequence[float], submit: Callable[[int], Awaitable[object]]) -> list[float]:
+    """When each of the jobs 0, 1, ... was submitted."""
+    submitted = []
+    for number, pause in enumerate(pauses(jobs, between)):
+        await asyncio.sleep(pause)
+        submitted.append(time.monotonic())
+        await submit(number)
+    return submitted
+
+
+class Seen:
+    """What handlers of one event loop leave for the measurement: how often they were called, and who began when."""
+
+    def __init__(self) -> None:
+        self.started: dict[int, float] = {}
+        self._tally = Tally(0, lambda: None)
+
+    def awaited(self, jobs: int) -> asyncio.Event:
+        """Set once the handlers were called so many times."""
+        done = asyncio.Event()
+        self._tally = Tally(jobs, done.set)
+        return done
+
+    def called(self, number: int | None = None) -> None:
+        if number is not None:
+            self.started[number] = time.monotonic()
+        self._tally.add()
+
+    def in_order(self) -> list[float]:
+        return [self.started[number] for number in range(len(self.started))]
 
 
 def pauses(jobs: int, between: Sequence[float]) -> list[float]:

@@ -1,9 +1,8 @@
 """How fast Outlast claims from a long queue, and beside many ended jobs, against itself with few of both."""
 
 import time
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from statistics import median
 
 from bench.measured import Numbers
@@ -20,13 +19,13 @@ FILL = 1000
 """Jobs of one insert."""
 
 
-async def claims(folder: str, few: int, queued: int, ended: int, rounds: int, jobs: int) -> Numbers:
-    """Three files in turns: `few` queued, `queued` queued, and `few` queued beside `ended` ended."""
+async def claims(url: str, queued: Mapping[str, int], ended: Mapping[str, int], rounds: int, jobs: int) -> Numbers:
+    """Stores in turns, each with so many queued jobs, and those named in `ended` with so many ended ones besides."""
     async with AsyncExitStack() as stack:
-        stores = {name: await stack.enter_async_context(opened(folder, name)) for name in ("few", "queued", "ended")}
-        await end(stores["ended"], ended)
-        for name, length in (("few", few), ("queued", queued), ("ended", few)):
-            await fill(stores[name], length)
+        stores = {name: await stack.enter_async_context(open_store(apart(url, name))) for name in queued}
+        for name, store in stores.items():
+            await end(store, ended.get(name, 0))
+            await fill(store, queued[name])
         rates: dict[str, list[float]] = {name: [] for name in stores}
         for _ in range(rounds):
             for name, store in stores.items():
@@ -63,7 +62,8 @@ def new(id: str, now: float) -> NewJob:
     return lifecycle.submit(Job(id=id, type="noop", payload_json="{}"), now)
 
 
-@asynccontextmanager
-async def opened(folder: str, name: str) -> AsyncIterator[Store]:
-    async with open_store(f"sqlite:///{Path(folder).resolve()}/{name}.db") as store:
-        yield store
+def apart(url: str, name: str) -> str:
+    """A store of its own in the same place: a file, a schema, a namespace."""
+    if url.startswith("sqlite:"):
+        return url.replace(".db", f"-{name}.db")
+    return f"{url}?{'schema' if url.startswith('postgresql:') else 'namespace'}={name}"

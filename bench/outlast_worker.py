@@ -5,14 +5,25 @@ import gc
 import os
 import platform
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
-from bench.measured import WARM_UP, Numbers, Tally, milliseconds, pauses, ready, resident, run
+from bench.measured import (
+    WARM_UP,
+    Numbers,
+    Tally,
+    awaiting,
+    gathered,
+    milliseconds,
+    ready,
+    repeated,
+    resident,
+    run,
+    spaced,
+)
 from bench.outlast_claims import claims
+from bench.outlast_crew import crew, crews
 from bench.sampling import sampled
 from outlast import Context, Outlast, Status
 from outlast.stores import open_store
@@ -31,6 +42,8 @@ class Seen:
 
 
 seen = Seen()
+
+ENGINES = {"sqlite": "SQLite", "postgresql": "PostgreSQL", "redis": "Redis", "valkey": "Valkey"}
 
 
 @app.handler
@@ -66,36 +79,34 @@ async def same(number: int) -> int:
 # -- the measurements ---------------------------------------------------------------------------------------------
 
 
-async def drain(folder: str, jobs: int, slots: int) -> Numbers:
+async def drain(url: str, jobs: int, slots: int) -> Numbers:
     """Jobs that wait already: from before the worker starts until all are recorded as completed."""
-    async with opened(folder, slots):
+    async with opened(url, slots):
         await fill(jobs, noop.submit)
         seconds = await until_completed(jobs)
         return {"rate": jobs / seconds, "mib": resident()}
 
 
-async def submits(folder: str, jobs: int, callers: int) -> Numbers:
+async def submits(url: str, jobs: int, callers: int) -> Numbers:
     """Each caller awaits one submit after the other, as web requests would; no worker runs."""
-    async with opened(folder):
-        await repeat(WARM_UP, noop.submit)
-        began = time.perf_counter()
-        await asyncio.gather(*(repeat(jobs // callers, noop.submit) for _ in range(callers)))
-        return {"rate": jobs / (time.perf_counter() - began)}
+    async with opened(url):
+        await repeated(WARM_UP, noop.submit)
+        return {"rate": jobs / await gathered(callers, jobs, noop.submit)}
 
 
-async def pickup(folder: str, jobs: int, between: Sequence[float]) -> Numbers:
+async def pickup(url: str, jobs: int, between: Sequence[float]) -> Numbers:
     """One job after the other on an idle worker of the same process."""
-    async with opened(folder):
+    async with opened(url):
         done = awaited(jobs)
         async with app.working():
-            submitted = await submit_spaced(jobs, between)
+            submitted = await spaced(jobs, between, numbered.submit)
             await done.wait()
         return {"ms": milliseconds(submitted, seen.started)}
 
 
-async def work(folder: str, jobs: int) -> Numbers:
+async def work(url: str, jobs: int) -> Numbers:
     """The worker of a pair of processes; the other one is `submit`."""
-    async with opened(folder):
+    async with opened(url):
         done = awaited(jobs)
         async with app.working():
             ready()
@@ -103,14 +114,14 @@ async def work(folder: str, jobs: int) -> Numbers:
         return {"started": [seen.started[number] for number in range(jobs)]}
 
 
-async def submit(folder: str, jobs: int, between: Sequence[float]) -> Numbers:
-    async with opened(folder):
-        return {"submitted": await submit_spaced(jobs, between)}
+async def submit(url: str, jobs: int, between: Sequence[float]) -> Numbers:
+    async with opened(url):
+        return {"submitted": await spaced(jobs, between, numbered.submit)}
 
 
-async def sleepers(folder: str, jobs: int) -> Numbers:
+async def sleepers(url: str, jobs: int) -> Numbers:
     """As `drain`, of jobs that sleep for a second, with a slot for each."""
-    async with opened(folder, jobs):
+    async with opened(url, jobs):
         await fill(jobs, lambda: sleeper.submit(1.0))
         before = resident()
         held: list[float] = []
@@ -118,29 +129,33 @@ async def sleepers(folder: str, jobs: int) -> Numbers:
         return {"seconds": seconds, "kib": (held[0] - before) * 1024 / jobs}
 
 
-async def steps(folder: str, jobs: int, steps: int) -> Numbers:
+async def steps(url: str, jobs: int, steps: int) -> Numbers:
     """Jobs one after the other, each of so many steps that return at once."""
-    async with opened(folder):
+    async with opened(url):
         for _ in range(jobs):
             await stepped.submit(steps)
         await until_completed(jobs)
         return {"ms": seen.step_ms}
 
 
-async def idle(folder: str, seconds: float) -> Numbers:
+async def idle(url: str, seconds: float) -> Numbers:
     """A worker that has nothing to do, past the time in which it is still awake from its start."""
-    async with opened(folder), app.working():
+    async with opened(url), app.working():
         await asyncio.sleep(2)
         began = time.process_time()
         await asyncio.sleep(seconds)
         return {"percent": (time.process_time() - began) / seconds * 100, "mib": resident()}
 
 
-async def facts(folder: str) -> Numbers:
-    async with open_store(url(folder)) as store:
+async def facts(url: str) -> Numbers:
+    async with open_store(url) as store:
         about = store.describe()
     return {
-        "versions": {"outlast": version("outlast"), "Python": platform.python_version(), "SQLite": about.version},
+        "versions": {
+            "outlast": version("outlast"),
+            "Python": platform.python_version(),
+            ENGINES[about.engine]: about.version,
+        },
         "durability": about.durability,
     }
 
@@ -149,8 +164,8 @@ async def facts(folder: str) -> Numbers:
 
 
 @asynccontextmanager
-async def opened(folder: str, slots: int = 10) -> AsyncIterator[None]:
-    app.store, app.concurrency = url(folder), slots
+async def opened(url: str, slots: int = 10) -> AsyncIterator[None]:
+    app.store, app.concurrency = url, slots
     # As `outlast worker` does.
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
@@ -158,17 +173,8 @@ async def opened(folder: str, slots: int = 10) -> AsyncIterator[None]:
         yield
 
 
-def url(folder: str) -> str:
-    return f"sqlite:///{Path(folder).resolve()}/outlast.db"
-
-
 async def fill(jobs: int, submit: Callable[[], Awaitable[object]]) -> None:
-    await asyncio.gather(*(repeat(jobs // 100, submit) for _ in range(100)))
-
-
-async def repeat(times: int, submit: Callable[[], Awaitable[object]]) -> None:
-    for _ in range(times):
-        await submit()
+    await gathered(100, jobs, submit)
 
 
 def awaited(jobs: int) -> asyncio.Event:
@@ -190,20 +196,7 @@ async def until_completed(jobs: int, all_called: Callable[[], object] = lambda: 
         return time.perf_counter() - began
 
 
-async def submit_spaced(jobs: int, between: Sequence[float]) -> list[float]:
-    submitted = []
-    for number, pause in enumerate(pauses(jobs, between)):
-        await asyncio.sleep(pause)
-        submitted.append(time.monotonic())
-        await numbered.submit(number)
-    return submitted
-
-
-def awaiting(command: Callable[..., Coroutine[Any, Any, Numbers]]) -> Callable[..., Numbers]:
-    return lambda **order: asyncio.run(command(**order))
-
-
 if __name__ == "__main__":
     os.environ.pop("OUTLAST_STORE", None)
-    commands = (drain, submits, pickup, work, submit, sleepers, steps, idle, facts, claims)
+    commands = (drain, submits, pickup, work, submit, sleepers, steps, idle, facts, claims, crews, crew)
     run({command.__name__: awaiting(command) for command in commands})

@@ -9,7 +9,8 @@ from typing import Any
 
 from bench.figures import Goal, Row
 
-SYSTEMS = ("outlast", "huey", "dbos")
+TITLES = {"outlast": "Outlast", "huey": "SqliteHuey", "dbos": "DBOS"}
+SYSTEMS = tuple(TITLES)
 
 DEFAULT_POLLING = {"initial_delay": 0.1, "backoff": 1.15, "max_delay": 10.0}
 FAST_POLLING = {"initial_delay": 0.01, "backoff": 1.0, "max_delay": 0.01}
@@ -198,7 +199,8 @@ def importing() -> Measurement:
 
 
 def claims() -> Measurement:
-    order = {"few": 10_000, "queued": 1_000_000, "ended": 300_000, "rounds": 5, "jobs": 5_000}
+    queued = {"few": 10_000, "queued": 1_000_000, "ended": 10_000}
+    order = {"queued": queued, "ended": {"ended": 300_000}, "rounds": 5, "jobs": 5_000}
     goal = Goal(0.8, ("outlast", "few"))
     return Measurement(
         "claims",

@@ -1,17 +1,15 @@
-"""Starts the measured programs: each in its own environment, in a fresh folder of one file system."""
+"""Starts the measured programs: each in its own environment, with a fresh place for its jobs."""
 
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bench.measured import Numbers, milliseconds
+from bench.places import Place
 from bench.plan import Run
 
 ROOT = Path(__file__).parent.parent
@@ -23,22 +21,30 @@ class BenchFailed(Exception):
     """A measured program did not do what it was to do; the message has its last words."""
 
 
-def python_of(system: str) -> str:
-    """The interpreter of a system's environment; Outlast is measured in the bench's own."""
-    return sys.executable if system == "outlast" else str(ROOT / ".bench" / system / "bin" / "python")
+def python_of(environment: str) -> str:
+    """The interpreter of an environment; Outlast is measured in the bench's own."""
+    return sys.executable if environment == "outlast" else str(ROOT / ".bench" / environment / "bin" / "python")
 
 
 class Programs:
-    """Runs programs below a folder.
+    """Runs programs that keep their jobs in a place.
 
     Parameters
     ----------
+    environments: of systems whose environment is not called as they are.
     preload: a library that takes the place of some of C's functions, in the programs alone.
     profile: let Outlast say where the time goes.
     """
 
-    def __init__(self, folder: Path, *, preload: Path | None = None, profile: bool = False) -> None:
-        self._folder = folder
+    def __init__(
+        self,
+        place: Place,
+        environments: Mapping[str, str],
+        *,
+        preload: Path | None = None,
+        profile: bool = False,
+    ) -> None:
+        self._place, self._environments = place, environments
         self._env = {name: value for name, value in os.environ.items() if not name.startswith(("OUTLAST_", "DBOS_"))}
         self._env |= {"PYTHONPATH": str(ROOT)}
         if preload is not None:
@@ -47,14 +53,14 @@ class Programs:
             self._env["BENCH_PROFILE"] = "1"
 
     def measure(self, run: Run) -> Numbers:
-        """Do a run in a folder that is removed after it."""
-        with self._fresh() as folder:
-            if run.program:
-                return self._whole(run, run.order)
-            order = {"folder": str(folder), **run.order}
+        """Do a run in a place that is empty, and of which nothing is kept."""
+        if run.program:
+            return self._whole(run, run.order)
+        with self._place.fresh() as url:
+            order = {"url": url, **run.order}
             if run.submit is None:
                 return self._whole(run, order)
-            return self._pair(run, order, {"folder": str(folder), **run.submit})
+            return self._pair(run, order, {"url": url, **run.submit})
 
     def facts(self, system: str) -> Numbers:
         """A system's versions, and what its open connection says of durability."""
@@ -77,25 +83,23 @@ class Programs:
 
     def _start(self, run: Run, command: str, order: Mapping[str, Any]) -> "subprocess.Popen[str]":
         module = f"bench.{run.program or f'{run.system}_worker'}"
-        words = [python_of(run.system), "-m", module, command, json.dumps(dict(order))]
+        words = [
+            python_of(self._environments.get(run.system, run.system)),
+            "-m",
+            module,
+            command,
+            json.dumps(dict(order)),
+        ]
         return subprocess.Popen(words, env=self._env, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-
-    @contextmanager
-    def _fresh(self) -> Iterator[Path]:
-        self._folder.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(dir=self._folder))
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder)
 
 
 def _answer(program: "subprocess.Popen[str]", run: Run) -> Numbers:
     try:
         said, _ = program.communicate(timeout=PATIENCE)
     except subprocess.TimeoutExpired:
-        program.kill()
         raise BenchFailed(f"{run.system} {run.command} did not end within {PATIENCE} s") from None
+    finally:
+        program.kill()
     if program.returncode != 0:
         raise BenchFailed(f"{run.system} {run.command} {run.setting} ended with {program.returncode}; see above")
     numbers: Numbers = json.loads(said.splitlines()[-1])

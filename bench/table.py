@@ -3,19 +3,18 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from bench.figures import Best, Goal, Row, Samples, best, result, verdict
-from bench.plan import SYSTEMS, Measurement
-
-HEAD = ("", "unit", "Outlast", "SqliteHuey", "DBOS", "result", "wanted", "")
+from bench.plan import Measurement
 
 
-def table(measurements: Sequence[Measurement], samples: Samples) -> str:
-    """The table as Markdown whose columns stand below each other."""
-    lines = [line(measurement, row, samples) for measurement in measurements for row in measurement.rows]
-    return aligned([HEAD, *(line for line in lines if any(line[2:5]))])
+def table(measurements: Sequence[Measurement], samples: Samples, systems: Mapping[str, str]) -> str:
+    """The table as Markdown whose columns stand below each other; `systems` are their names and titles."""
+    lines = [line(measurement, row, samples, systems) for measurement in measurements for row in measurement.rows]
+    head = ("", "unit", *systems.values(), "result", "wanted", "")
+    return aligned([head, *(line for line in lines if any(line[2:-3]))])
 
 
-def line(measurement: Measurement, row: Row, samples: Samples) -> tuple[str, ...]:
-    figures = [best(samples, measurement.name, system, row) for system in SYSTEMS]
+def line(measurement: Measurement, row: Row, samples: Samples, systems: Iterable[str]) -> tuple[str, ...]:
+    figures = [best(samples, measurement.name, system, row) for system in systems]
     value = result(samples, measurement.name, row)
     if value is None or row.goal is None:
         return (row.title, row.unit, *map(cell, figures), "", "", "")
@@ -50,10 +49,14 @@ def aligned(lines: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {row} |" for row in [rows[0], "-|-".join("-" * width for width in widths), *rows[1:]])
 
 
-def head(command: str, machine: Mapping[str, str], facts: Mapping[str, Mapping[str, object]]) -> Iterable[str]:
+def head(
+    command: str, machine: Mapping[str, str], place: str, facts: Mapping[str, Mapping[str, object]]
+) -> Iterable[str]:
     """What was measured, where, and how durable each system was."""
     yield f"{command}    {machine['date']}"
     yield f"{machine['cpu']}, {machine['system']}, {machine['disk']}; load before the run {machine['load']}"
+    if place:
+        yield place
     for system, its in facts.items():
         versions = its["versions"]
         words = ", ".join(f"{k} {v}" for k, v in versions.items()) if isinstance(versions, Mapping) else ""

@@ -18,7 +18,8 @@ from taskiq_redis import RedisStreamBroker  # type: ignore[import-not-found]
 from bench.measured import WARM_UP, Numbers, Seen, awaiting, gathered, ready, repeated, resident, run, spaced
 
 CONNECTIONS = 300
-"""More than the 50 of redis-py's pool, past which one acknowledgement waits for another; of 1,000 it is slower."""
+"""More than the 50 of redis-py's pool, past which one acknowledgement waits for another. More yet would suit its drain,
+fewer its sleeping jobs."""
 
 SLOTS = 100
 """What its own command line takes unless told otherwise."""

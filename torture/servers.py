@@ -32,6 +32,9 @@ SEED = 20261125
 LEASE = 2.0
 """Seconds; a pause must outlast it."""
 
+PAUSE = 15.0
+"""Seconds; PostgreSQL takes 10 to end a transaction in which a worker was paused, and with it the locks on its rows."""
+
 BETWEEN = 60
 """Jobs that end between two deaths of the server."""
 
@@ -81,7 +84,7 @@ async def _torment(name: str, fraction: float) -> Toll:
 
 
 async def _workers_die(toll: Toll, crew: Crew, app: Outlast, fraction: float) -> None:
-    torment = Torment(crew, app, SEED, seconds=0.4, workers=WORKERS, pause_every=PAUSE_EVERY)
+    torment = Torment(crew, app, SEED, seconds=0.4, workers=WORKERS, pause_every=PAUSE_EVERY, pause=PAUSE)
     toll.damage = torment.damage
     await torment.run(kills=max(round(KILLS * fraction), 6), jobs=max(round(JOBS * fraction), 60))
     toll.failures += [*toll.damage.lost, *toll.damage.doubled]

@@ -72,6 +72,7 @@ class Torment:
     seconds: how long a step takes at most.
     workers: that are alive at any time, those that are paused apart.
     pause_every: of so many workers that are killed, one is first paused past its lease and let go on.
+    pause: seconds after which it goes on although nobody has taken its jobs.
     """
 
     def __init__(
@@ -83,9 +84,10 @@ class Torment:
         seconds: float,
         workers: int = WORKERS,
         pause_every: int = PAUSE_EVERY,
+        pause: float = 6.0,
     ) -> None:
         self._crew, self._app, self._seconds = crew, app, seconds
-        self._workers, self._pause_every = workers, pause_every
+        self._workers, self._pause_every, self._pause_for = workers, pause_every, pause
         self._store = open_store(crew.url)
         self._chance = Random(seed)
         self._ids: list[str] = []
@@ -159,7 +161,7 @@ class Torment:
         await self._stop(victim)
         still = [job for job in held if (await self._app.get(job.id)).lease == job.lease]
         with suppress(TimeoutError):
-            await until(lambda: self._are_elsewhere(still), "all its jobs are elsewhere", 6)
+            await until(lambda: self._are_elsewhere(still), "all its jobs are elsewhere", self._pause_for)
         victim.send_signal(signal.SIGCONT)
         if lost := await self._taken_over(still):
             await self._hears(lost, logged)

@@ -11,8 +11,8 @@ from typing import Any
 from outlast import output
 from outlast.job import Change, Event, Job, Status, Step
 from outlast.replay import TIMED_OUT
-from outlast.stores.base import ANY, Claimed, Head, Lease
-from outlast.stores.memory import IDEMPOTENCY, MemoryStore
+from outlast.stores.base import ANY, IDEMPOTENCY, Claimed, Head, Lease
+from outlast.stores.memory import MemoryStore
 from torture.simulation.wire import Call
 
 INVARIANTS: Mapping[str, str] = {

@@ -25,6 +25,9 @@ from outlast.report import Report
 LEASE = 30.0
 """Seconds a claim, or a renewal, is good for."""
 
+IDEMPOTENCY = 24 * 3600.0
+"""Seconds after its submit for which a job holds its idempotency key."""
+
 
 class Everyone(Enum):
     """The one value that stands for no owner in particular."""

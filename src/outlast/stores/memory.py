@@ -14,6 +14,7 @@ from outlast.job import LIVE, RANK, Change, Event, Job, NewJob, Signal, Status, 
 from outlast.report import REPORTS, Report
 from outlast.stores.base import (
     ANY,
+    IDEMPOTENCY,
     LEASE,
     Claimed,
     Clock,
@@ -26,8 +27,6 @@ from outlast.stores.base import (
     Query,
     Record,
 )
-
-IDEMPOTENCY = 24 * 3600.0
 
 
 @dataclass(slots=True)

@@ -19,14 +19,13 @@ from outlast.errors import JobNotFound, StoreUnavailable
 from outlast.job import ENDED, Change, Job, NewJob, Status
 from outlast.stores import mongo_documents as documents
 from outlast.stores import rows
-from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
+from outlast.stores.base import ANY, IDEMPOTENCY, Claimed, Clock, Head, Lease, News, Owner, Record
 from outlast.stores.mongo_documents import GONE, Born, Document, Draft
 from outlast.stores.mongo_loop import Turnstile
 from outlast.stores.mongo_news import Newscast
 from outlast.stores.mongo_server import JOBS, PARTS, RECORDS, Database
 from outlast.stores.mongo_tags import Tags
 
-IDEMPOTENCY = 24 * 3600.0
 TAKEN = 11000
 """The code of a write that a unique index refused."""
 

@@ -18,13 +18,11 @@ from outlast import lifecycle
 from outlast.errors import JobNotFound
 from outlast.job import RANK, Change, Job, NewJob
 from outlast.stores import rows
-from outlast.stores.base import ANY, Head, Lease, Owner, Record
+from outlast.stores.base import ANY, IDEMPOTENCY, Head, Lease, Owner, Record
 from outlast.stores.postgres_pool import Do, Rows, Transaction
 from outlast.stores.postgres_tables import statements
 from outlast.stores.rows import Stored
 from outlast.stores.sheet import Sheet
-
-IDEMPOTENCY = 24 * 3600.0
 
 LOGGED = 2048
 """Characters of a job's log that its row may hold; a claim moves what is longer to the table of events."""

@@ -29,6 +29,7 @@ from outlast.stores import redis_rows as texts
 from outlast.stores import rows
 from outlast.stores.base import (
     ANY,
+    IDEMPOTENCY,
     LEASE,
     Claimed,
     Clock,
@@ -46,8 +47,6 @@ from outlast.stores.redis_link import Link
 from outlast.stores.redis_news import Newsroom, time_of
 from outlast.stores.redis_place import place_of
 from outlast.stores.server_clock import ServerClock
-
-IDEMPOTENCY = 24 * 3600.0
 
 LOOK = 1000
 """Jobs that one call looks at for a list or a count, so that no other call waits for long."""

@@ -47,7 +47,7 @@ ENDING = frozenset({"last_error", "result_json"})
 """Columns of `result`, written apart."""
 STORED = ("n", *FIXED, *KEPT, "appended", "logged")
 WHOLE = (*STORED, "asked", "last_error", "payload", "result_json")
-"""Columns of the view `whole`, as `job_of` takes them; the first of them are those of `stored_of`."""
+"""Columns of the view `whole`, as `job_of` takes them; the first of them are those that `Stored` takes."""
 
 APPENDED = frozenset(COUNTED + SHOWN)
 
@@ -70,18 +70,13 @@ loads = json.loads
 
 
 class Stored:
-    """What is stored of a job and may change, as the database holds it; a change is laid over it.
+    """What is stored of a job and may change, as the database holds it; a change is laid over it."""
 
-    appended: it has a row in `live`.
-    logged: characters of its log that lie in `job`.
-    """
-
-    __slots__ = ("_kept", "appended", "logged", "n", "owner", "rank")
+    __slots__ = ("_kept", "n", "owner", "rank")
 
     def __init__(self, row: Sequence[Any]) -> None:
         self.n, self.rank, self.owner = row[_N], row[_RANK], row[_OWNER]
         self._kept = [*row[_KEPT:_END_OF_KEPT], None]
-        self.appended, self.logged = bool(row[_END_OF_KEPT]), row[_END_OF_KEPT + 1]
 
     @property
     def turn(self) -> int:

@@ -13,12 +13,10 @@ from outlast.errors import JobNotFound
 from outlast.job import RANK, Change, Job, NewJob, Status
 from outlast.report import REPORTS
 from outlast.stores import rows
-from outlast.stores.base import ANY, Claimed, Clock, Head, Lease, News, Owner, Record
+from outlast.stores.base import ANY, IDEMPOTENCY, Claimed, Clock, Head, Lease, News, Owner, Record
 from outlast.stores.rows import Stored
 from outlast.stores.sheet import Sheet, Table
 from outlast.stores.sqlite_many import Many
-
-IDEMPOTENCY = 24 * 3600.0
 
 LOGGED = 4096
 """Characters of a job's log that its row may hold; a claim moves what is longer to the table of events."""

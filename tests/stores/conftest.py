@@ -1,5 +1,6 @@
 """The contract's own asserts tell what they compared, as those of test files do; and the servers of this session."""
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -19,6 +20,12 @@ pytest.register_assert_rewrite("outlast.testing.contract")
 def mongo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MongoServer]:
     with mongo_server(tmp_path_factory.mktemp("mongo")) as server:
         yield server
+
+
+@pytest.fixture
+def no_sockets_left() -> Iterator[None]:
+    yield
+    gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -11,13 +11,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 from pymongo import MongoClient
+
+Test = TypeVar("Test", bound=Callable[..., Any])
 
 NX = Path(__file__).with_name("nx_server.py")
 
@@ -94,6 +97,15 @@ def running(command: list[str], folder: Path, port: int) -> Iterator[None]:
     finally:
         process.kill()
         process.wait()
+
+
+def leaves_sockets(test: Test) -> Test:
+    """A client that gives up while it connects: PyMongo lets go of that socket without closing it.
+
+    The fixture sees to it that none is left for a later test to be blamed for.
+    """
+    ignored = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+    return pytest.mark.usefixtures("no_sockets_left")(ignored(test))
 
 
 def answers(port: int) -> bool:

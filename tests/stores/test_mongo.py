@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import socket
 import subprocess
 import sys
@@ -45,7 +44,7 @@ from outlast.testing.contract.ground import (
     step,
     wrote,
 )
-from tests.stores.mongo_server import MongoServer, free_port, protocol_server
+from tests.stores.mongo_server import MongoServer, free_port, leaves_sockets, protocol_server
 
 PATIENCE = 10.0
 SECRET = "s3cret-pass"
@@ -84,6 +83,7 @@ async def test_a_url_that_the_driver_refuses_is_a_configuration_error(url: str) 
     assert SECRET not in str(refusal.value)
 
 
+@leaves_sockets
 async def test_a_password_is_shown_nowhere() -> None:
     url = f"mongodb://ada:{SECRET}@127.0.0.1:{free_port()}/shop?timeoutMS=200"
     store = open_store(url)
@@ -173,6 +173,7 @@ def mute_server() -> Iterator[int]:
         yield server.getsockname()[1]
 
 
+@leaves_sockets
 async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
     with mute_server() as port:
         began = time.monotonic()
@@ -181,8 +182,7 @@ async def test_a_server_that_never_answers_is_given_up_in_time() -> None:
         assert 4 < time.monotonic() - began < 8
 
 
-# PyMongo lets go of a socket that was about to connect when its time was over, and does not close it.
-@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@leaves_sockets
 async def test_a_store_goes_on_by_itself_once_its_server_is_back(tmp_path: Path) -> None:
     port = free_port()
     with protocol_server(tmp_path, port) as server:
@@ -197,7 +197,6 @@ async def test_a_store_goes_on_by_itself_once_its_server_is_back(tmp_path: Path)
             assert [job.id for job in (await store.claim(1, [kept.type], "w")).jobs] == [kept.id]
     finally:
         await store.close()
-        gc.collect()
 
 
 async def test_a_store_that_is_closed_says_so(store: Store) -> None:

@@ -32,7 +32,7 @@ from outlast.testing.contract.ground import (
     step,
 )
 from tests.stores.mongo_proxy import Moment, Proxy, proxy_to
-from tests.stores.mongo_server import MongoServer
+from tests.stores.mongo_server import MongoServer, leaves_sockets
 
 DAY = 24 * 3600.0
 MOMENTS: list[Moment] = ["before", "after"]
@@ -83,6 +83,7 @@ async def ground(mongo: MongoServer, clock: FakeClock) -> AsyncIterator[Ground]:
 
 
 @each_moment
+@leaves_sockets
 async def test_an_insert_that_is_cut_is_whole_for_each_job_and_safe_to_repeat(ground: Ground, moment: Moment) -> None:
     async for number in ground.failpoints(moment):
         keyed = new_job(ground.sound, idempotency_key=f"{number}")
@@ -98,6 +99,7 @@ async def test_an_insert_that_is_cut_is_whole_for_each_job_and_safe_to_repeat(gr
 
 
 @each_moment
+@leaves_sockets
 async def test_a_key_that_ran_out_is_given_to_one_new_job(ground: Ground, moment: Moment) -> None:
     async for number in ground.failpoints(moment):
         old = await queued(ground.sound, idempotency_key=f"{number}")
@@ -111,6 +113,7 @@ async def test_a_key_that_ran_out_is_given_to_one_new_job(ground: Ground, moment
 
 
 @each_moment
+@leaves_sockets
 async def test_a_claim_that_is_cut_loses_no_job(ground: Ground, moment: Moment) -> None:
     async for _ in ground.failpoints(moment):
         ids = {job.id for job in await ground.sound.insert(new_jobs(ground.sound, 3))}
@@ -125,6 +128,7 @@ async def test_a_claim_that_is_cut_loses_no_job(ground: Ground, moment: Moment) 
 
 
 @each_moment
+@leaves_sockets
 async def test_moves_that_are_cut_are_whole_and_safe_to_repeat(ground: Ground, moment: Moment) -> None:
     async for _ in ground.failpoints(moment):
         jobs = [await processing(ground.sound) for _ in range(3)]
@@ -140,6 +144,7 @@ async def test_moves_that_are_cut_are_whole_and_safe_to_repeat(ground: Ground, m
 
 
 @each_moment
+@leaves_sockets
 async def test_an_append_that_empties_a_full_box_loses_and_doubles_nothing(ground: Ground, moment: Moment) -> None:
     async for _ in ground.failpoints(moment):
         job = await processing(ground.sound)
@@ -158,6 +163,7 @@ async def test_an_append_that_empties_a_full_box_loses_and_doubles_nothing(groun
 
 
 @each_moment
+@leaves_sockets
 async def test_a_renewal_that_is_cut_leaves_the_lease_good(ground: Ground, moment: Moment) -> None:
     async for _ in ground.failpoints(moment):
         job = await processing(ground.sound)
@@ -168,6 +174,7 @@ async def test_a_renewal_that_is_cut_leaves_the_lease_good(ground: Ground, momen
 
 
 @each_moment
+@leaves_sockets
 async def test_a_purge_that_is_cut_shows_nobody_half_a_job(ground: Ground, moment: Moment) -> None:
     async for _ in ground.failpoints(moment):
         rich, plain = await _with_parts(ground.sound), await completed(ground.sound)
@@ -193,6 +200,7 @@ async def test_a_purge_that_is_cut_shows_nobody_half_a_job(ground: Ground, momen
 
 
 @each_moment
+@leaves_sockets
 async def test_an_insert_under_the_id_of_a_half_purged_job_is_a_new_job(ground: Ground, moment: Moment) -> None:
     async for _ in ground.failpoints(moment):
         job = await _with_parts(ground.sound)
@@ -207,6 +215,7 @@ async def test_an_insert_under_the_id_of_a_half_purged_job_is_a_new_job(ground: 
 
 
 @each_moment
+@leaves_sockets
 async def test_a_note_that_is_cut_is_the_old_or_the_new_one(ground: Ground, moment: Moment) -> None:
     async for number in ground.failpoints(moment):
         old = await ground.sound.put(f"k{number}", {"n": 1})

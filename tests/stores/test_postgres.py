@@ -4,17 +4,32 @@ import asyncio
 import signal
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import psycopg
 import pytest
 
 from outlast import lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
-from outlast.stores import open_store, postgres_pool
+from outlast.job import Change, Job
+from outlast.stores import open_store, postgres_pool, postgres_writes
 from outlast.stores.base import Lease, Query
 from outlast.stores.postgres import NO_NEWS, PostgresStore
+from outlast.stores.postgres_pool import BEGIN, SETTINGS, Do, Names
 from outlast.stores.postgres_schema import SCHEMA
-from outlast.testing.contract.ground import TYPE, WORKER, completed, in_threads, new_job, new_jobs, queued
+from outlast.testing.contract.ground import (
+    TYPE,
+    WORKER,
+    completed,
+    in_threads,
+    log,
+    new_job,
+    new_jobs,
+    processing,
+    queued,
+)
 from tests.stores import postgres_server
 from tests.stores.postgres_ground import Ears, Wire, execute, fresh, opened, schema_of
 from tests.stores.postgres_server import LOCKED, PgBouncer, Server
@@ -199,6 +214,52 @@ async def test_a_call_that_takes_too_long_is_given_up_and_its_connection_with_it
         monkeypatch.undo()
         [stored] = await store.get([job.id])
         assert stored is not None and not stored.ended
+
+
+async def test_a_process_that_is_stopped_in_the_middle_of_a_write_keeps_others_waiting_for_two_seconds(
+    url: str,
+) -> None:
+    async with opened(url) as store:
+        jobs = [await processing(store) for _ in range(3)]
+        async with stopped_with(url, jobs[1].id):
+            began = time.monotonic()
+            assert await store.apply([logged(store, job) for job in jobs]) == [None] * 3
+            assert 1 < time.monotonic() - began < 5
+
+
+@asynccontextmanager
+async def stopped_with(url: str, job_id: str) -> AsyncIterator[None]:
+    """A transaction that has locked the job, as a store's does, and goes no further."""
+    names = Names(schema_of(url))
+    stopped = await psycopg.AsyncConnection.connect(url.partition("?")[0], autocommit=True)
+    try:
+        for do in (BEGIN, SETTINGS, Do(postgres_writes.LOCK, ([job_id],))):
+            await stopped.execute(names(do.statement).encode(), do.values)
+        yield
+    finally:
+        await stopped.close()
+
+
+async def test_a_process_that_was_stopped_in_the_middle_of_a_write_begins_it_anew(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_pool, "SETTINGS", Do(SETTINGS.statement.replace("'2000'", "'100'")))
+    stops, statements = iter([0.5]), postgres_writes.statements
+
+    def stopped_once(sheet: Any) -> Any:
+        time.sleep(next(stops, 0))
+        return statements(sheet)
+
+    async with opened(url) as store:
+        job = await processing(store)
+        monkeypatch.setattr(postgres_writes, "statements", stopped_once)
+        assert await store.apply([logged(store, job)]) == [None]
+        assert next(stops, None) is None
+        assert [event.type for event in await store.events(job.id, after=job.seq)] == ["job.log"]
+
+
+def logged(store: PostgresStore, job: Job[Any]) -> Change:
+    return lifecycle.append(job, events=[log(store.now())])
 
 
 async def test_a_server_that_falls_silent_costs_no_call_longer_than_its_time(

@@ -5,7 +5,12 @@ from psycopg import errors
 
 from outlast.errors import ConfigurationError, OutlastError, StoreError, StoreRefused, StoreUnavailable
 
-AGAIN = (errors.DeadlockDetected, errors.SerializationFailure, errors.LockNotAvailable)
+AGAIN = (
+    errors.DeadlockDetected,
+    errors.SerializationFailure,
+    errors.LockNotAvailable,
+    errors.IdleInTransactionSessionTimeout,
+)
 """The server has undone the transaction, and the same one may well succeed next."""
 
 _REFUSED = (

@@ -27,6 +27,8 @@ T = TypeVar("T")
 
 TRIES = 6
 """How often a transaction is begun anew that the server undid, or whose connection was gone before its commit."""
+STALLED = 2.0
+"""Seconds that a transaction may take between two round trips: milliseconds, unless its process was stopped."""
 PAUSE = 0.02
 """Seconds, times the number of tries so far, times a random part: the most between two tries."""
 
@@ -46,7 +48,7 @@ READ = Do("begin isolation level repeatable read read only")
 COMMIT, ROLLBACK = Do("commit"), Do("rollback")
 _SETTINGS = {
     "statement_timeout": str(int(OPERATION * 1000)),
-    "idle_in_transaction_session_timeout": str(int(OPERATION * 1000)),
+    "idle_in_transaction_session_timeout": str(int(STALLED * 1000)),
     **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off"),
 }
 SETTINGS = Do("select " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()))

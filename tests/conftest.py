@@ -1,6 +1,7 @@
-"""What all tests share: async tests run on asyncio, and in CI no test passes by being skipped."""
+"""What all tests share: asyncio, no test that passes in CI by being skipped, and the list of proven engines."""
 
 import os
+from collections import Counter
 from collections.abc import Generator
 from typing import Any, TypeVar
 
@@ -16,6 +17,9 @@ pytest.register_assert_rewrite("outlast.testing")
 # A shared machine may stall for longer than Hypothesis's deadline allows one example; pytest-timeout watches instead.
 settings.register_profile("outlast", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("outlast")
+
+PROVEN = "proven on"
+"""The property of a test of the store contract that says on what it ran."""
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
@@ -65,3 +69,16 @@ def encodable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(encodable(item) for item in value)
     return value
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    proven = Counter(
+        str(engine)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, engine in report.user_properties
+        if name == PROVEN and report.when == "call"
+    )
+    if proven:
+        terminalreporter.section("the store contract is proven on")
+    for engine, tests in sorted(proven.items()):
+        terminalreporter.write_line(f"{engine}: {tests} tests")

@@ -113,6 +113,8 @@ class PgBouncer:
         if program is None:
             raise NoServer("pgbouncer is not installed; ./dev setup does that on Debian")
         self._program, self._server, self._port = program, server, free_port()
+        said = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        self.version = said.splitlines()[0]
         self._folder = Path(tempfile.mkdtemp(prefix="outlast-bouncer-"))
         self.url = f"postgresql://{USER}@127.0.0.1:{self._port}/postgres"
 

@@ -3,7 +3,8 @@
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.testing import FakeClock, StoreContract
+from tests.conftest import PROVEN
 from tests.stores.mongo_server import MongoServer
 from tests.stores.postgres_ground import fresh
 from tests.stores.postgres_server import PgBouncer
@@ -24,8 +26,17 @@ class Contract(StoreContract):
         return FakeClock()
 
     @pytest.fixture
-    async def store(self, url: str, clock: FakeClock) -> AsyncIterator[Store]:
+    def way(self) -> str:
+        """How the server is reached, or what stands in for it; for the list at the end of a run."""
+        return ""
+
+    @pytest.fixture
+    async def store(
+        self, url: str, way: str, clock: FakeClock, record_property: Callable[[str, str], None]
+    ) -> AsyncIterator[Store]:
         async with open_store(url, clock=clock) as store:
+            about = store.describe()
+            record_property(PROVEN, f"{about.engine} {about.version} {way}".rstrip())
             yield store
 
 
@@ -46,6 +57,10 @@ class TestMongo(Contract):
     def url(self, mongo: MongoServer) -> str:
         return mongo.fresh()
 
+    @pytest.fixture
+    def way(self, mongo: MongoServer) -> str:
+        return "" if mongo.is_real else f"(protocol only, spoken by nx-27017 {version('nx-27017')})"
+
 
 class TestPostgres(Contract):
     @pytest.fixture
@@ -65,6 +80,10 @@ class TestPgBouncer(Contract):
         # That no notification arrives is a test of its own; here nobody waits a second for it.
         monkeypatch.setattr("outlast.stores.postgres_news.ECHO", 0.01)
         return fresh(pgbouncer.url)
+
+    @pytest.fixture
+    def way(self, pgbouncer: PgBouncer) -> str:
+        return f"through {pgbouncer.version} in transaction mode"
 
 
 @pytest.fixture(scope="session")
@@ -113,6 +132,10 @@ class TestRedis7Cluster(Contract):
     @pytest.fixture
     def url(self, cluster: list[Server]) -> str:
         return fresh_namespace(secrets.choice(cluster))
+
+    @pytest.fixture
+    def way(self, cluster: list[Server]) -> str:
+        return f"in cluster mode, {len(cluster)} servers"
 
 
 def fresh_namespace(server: Server) -> str:

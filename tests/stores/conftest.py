@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import pytest
 
-from tests.stores import postgres_server
+from tests.stores import postgres_server, redis_server
 from tests.stores.mongo_server import MongoServer, mongo_server
 from tests.stores.postgres_server import NoServer, PgBouncer, Server
 
@@ -47,6 +47,30 @@ def pgbouncer(postgres: Server) -> Iterator[PgBouncer]:
     """PgBouncer from Debian, before PostgreSQL 18."""
     with _found(lambda: PgBouncer(postgres)) as pooler:
         yield pooler
+
+
+@pytest.fixture(scope="session")
+def valkey9() -> Iterator[redis_server.Server]:
+    with redis_server.running("valkey9") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis6() -> Iterator[redis_server.Server]:
+    with redis_server.running("redis6") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis7() -> Iterator[redis_server.Server]:
+    with redis_server.running("redis7") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[list[redis_server.Server]]:
+    with redis_server.running_cluster("redis7") as nodes:
+        yield nodes
 
 
 def _found(make: Callable[[], T]) -> T:

@@ -1,6 +1,7 @@
 """Servers of Redis and Valkey for the tests: each in a folder of its own, on a socket or a port of loopback."""
 
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -148,3 +149,8 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def fresh_namespace(server: Server) -> str:
+    """The URL of a namespace that nobody has used."""
+    return f"{server.url}?namespace={secrets.token_hex(8)}"

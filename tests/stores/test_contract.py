@@ -3,7 +3,7 @@
 import secrets
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from tests.stores.mongo_server import MongoServer
 from tests.stores.postgres_ground import fresh
 from tests.stores.postgres_server import PgBouncer
 from tests.stores.postgres_server import Server as PostgresServer
-from tests.stores.redis_server import Server, running, running_cluster
+from tests.stores.redis_server import Server, fresh_namespace
 
 
 class Contract(StoreContract):
@@ -86,30 +86,6 @@ class TestPgBouncer(Contract):
         return f"through {pgbouncer.version} in transaction mode"
 
 
-@pytest.fixture(scope="session")
-def valkey9() -> Iterator[Server]:
-    with running("valkey9") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis6() -> Iterator[Server]:
-    with running("redis6") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def redis7() -> Iterator[Server]:
-    with running("redis7") as server:
-        yield server
-
-
-@pytest.fixture(scope="session")
-def cluster() -> Iterator[list[Server]]:
-    with running_cluster("redis7") as nodes:
-        yield nodes
-
-
 class TestRedisAsValkey9(Contract):
     @pytest.fixture
     def url(self, valkey9: Server) -> str:
@@ -136,10 +112,6 @@ class TestRedis7Cluster(Contract):
     @pytest.fixture
     def way(self, cluster: list[Server]) -> str:
         return f"in cluster mode, {len(cluster)} servers"
-
-
-def fresh_namespace(server: Server) -> str:
-    return f"{server.url}?namespace={secrets.token_hex(8)}"
 
 
 def test_the_contract_is_imported_without_pytest() -> None:

@@ -1,9 +1,8 @@
 """A store copied into another: nothing is lost, whatever a job has been through, and wherever the copy broke off."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
@@ -16,9 +15,8 @@ from outlast.stores import open_store
 from outlast.stores.base import Query, Store
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
-from tests.stores.postgres_ground import fresh
-from tests.stores.redis_server import fresh_namespace
 from tests.stores.sqlite_ground import new
+from tests.stores.urls import URL
 
 
 @pytest.fixture
@@ -42,15 +40,6 @@ async def stores(request: pytest.FixtureRequest, clock: FakeClock) -> AsyncItera
     source, target = (URL[kind](request) for kind in request.param)
     async with open_store(source, clock=clock) as one, open_store(target, clock=clock) as other:
         yield [one, other]
-
-
-URL: dict[str, Callable[[pytest.FixtureRequest], str]] = {
-    "memory": lambda request: "memory://",
-    "sqlite": lambda request: f"sqlite:///{request.getfixturevalue('tmp_path')}/{uuid4().hex}.db",
-    "postgres": lambda request: fresh(request.getfixturevalue("postgres").url()),
-    "valkey": lambda request: fresh_namespace(request.getfixturevalue("valkey9")),
-    "mongo": lambda request: request.getfixturevalue("mongo").fresh(),
-}
 
 
 async def lived(store: Store, clock: FakeClock, times: int = 2) -> list[Job[Any]]:

@@ -54,7 +54,7 @@ logger = logging.getLogger("outlast")
 TIME = Do("select extract(epoch from clock_timestamp())::float8")
 NO_NEWS = (
     "notifications do not arrive here (a pooler in transaction mode?): writes of other processes are noticed by "
-    "looking every 0.1 to 2 s; listen_url= names a direct connection"
+    "looking every 0.1 to 1 s; listen_url= names a direct connection"
 )
 
 

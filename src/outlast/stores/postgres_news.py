@@ -24,7 +24,7 @@ BETWEEN = 0.008
 """Seconds between two NOTIFYs of one process."""
 ECHO = 1.0
 """Seconds to wait for one's own NOTIFY."""
-LOOK_SOON, LOOK_LATE, SLOWER = 0.1, 2.0, 1.5
+LOOK_SOON, LOOK_LATE, SLOWER = 0.1, 0.8, 1.5
 """Seconds between two looks: after news, at most, and by how much each is longer than the one before."""
 CHECK = 30.0
 """Seconds without news after which the connection that listens is tried."""

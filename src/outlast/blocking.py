@@ -105,7 +105,7 @@ class SyncContext(Context):
         assert task is not None
         if own:
             # The handler itself waits, so the job may park at once.
-            context._main = task
+            context._main = id(task)
         self._calls.add(task)
         try:
             return await verb(*args, **kwargs)

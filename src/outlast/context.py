@@ -77,7 +77,7 @@ class Context:
         self._turned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
-        self._main: asyncio.Task[Any] | None = None
+        self._main = 0
         self._no_more_steps = False
         self.raised: BaseException | None = None
         """What the handler raised, once it has."""
@@ -380,7 +380,7 @@ class Context:
         return step
 
     async def _wait(self, step: Step, waiting: Waiting) -> None:
-        self._activity.begins(step.key, waiting, alone=asyncio.current_task() is self._main)
+        self._activity.begins(step.key, waiting, alone=id(asyncio.current_task()) == self._main)
         try:
             await self._store.clock.wait(self._turned, waiting.until)
             self._turned.clear()
@@ -407,7 +407,8 @@ class Context:
         _current.set(self)
         if _frame.get() is not None:
             _frame.set(None)
-        self._main = asyncio.current_task()
+        # Not the task itself: it holds its variables, and they this, which would be a circle.
+        self._main = id(asyncio.current_task())
 
     def end_soon(self) -> None:
         """No step begins any more, and none is tried again."""

@@ -230,6 +230,7 @@ class Recorder:
         self.closed, self._stir = True, _nothing
         if self._flusher is not None:
             self._flusher.cancel()
+            self._flusher = None
 
     # -- within -----------------------------------------------------------------------------------------------------
 

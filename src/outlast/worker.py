@@ -1,6 +1,7 @@
 """Pull: claim exactly the free slots, run each job as an attempt, stop gently."""
 
 import asyncio
+import math
 import os
 import secrets
 from collections.abc import Mapping
@@ -60,6 +61,8 @@ class Worker:
         self._handlers = handlers
         self._sweeper = sweeper
         self._slots = slots
+        # Half of them run while the other half is on its way from the store or back.
+        self._at_once = min(math.ceil(slots / 2), runtime.store.batch.most)
         self._ttl = lease
         self._burst = burst
         self._running: dict[Lease, Attempt] = {}
@@ -116,11 +119,14 @@ class Worker:
             await self._store.clock.wait(self._wake, self._store.now() + POLL * uniform(0.8, 1.2))
 
     async def _claim(self, renewer: Renewer) -> None:
-        if self._free <= 0:
+        n = min(self._free, self._at_once)
+        if n <= 0:
             return
-        claimed = await self._store.claim(self._free, self._handlers.keys(), self.id, ttl=self._ttl)
+        claimed = await self._store.claim(n, self._handlers.keys(), self.id, ttl=self._ttl)
         for job in claimed.jobs:
             self._begin(job, renewer)
+        if len(claimed.jobs) == n:
+            self._wake.set()
         self._sweeper.arm(claimed.next_at)
 
     @property

@@ -1,6 +1,7 @@
 """How attempts and jobs end: retries, failures, cancels, time limits, deploys."""
 
 import asyncio
+import gc
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import pytest
 from pydantic import AfterValidator
 
 from outlast import Context, Fail, InvalidRequest, JobNotFound, Outlast, Retry, Status, WaitTimeout
+from outlast.attempt import Attempt
 from outlast.job import Change, Job
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
@@ -370,6 +372,33 @@ async def test_the_next_jobs_run_while_the_ends_of_the_last_are_written_and_no_m
             for job in jobs:
                 assert (await app.wait(job, 10)).status is Status.COMPLETED
             assert (worker._free, most) == (2, 2)
+
+
+async def test_an_attempt_that_is_over_leaves_nothing_for_the_garbage_collector(app: Outlast) -> None:
+    @app.handler
+    async def plain(ctx: Context) -> None: ...
+
+    @app.handler
+    async def writing(ctx: Context) -> int:
+        ctx.write("a")
+        async with asyncio.TaskGroup() as group:
+            for number in range(3):
+                group.create_task(ctx.step(f"part {number}", asyncio.sleep, 0))
+        return ctx.attempt
+
+    async with app.working() as worker:
+        gc.collect()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for job in [await handler.submit() for handler in (plain, writing)]:
+                await app.wait(job, 10)
+            while worker._running:
+                await asyncio.sleep(0)
+            gc.collect()
+            assert [one for one in gc.garbage if isinstance(one, Attempt | Context)] == []
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
 
 
 async def test_waiting_for_a_job_has_a_limit_and_the_job_goes_on(app: Outlast) -> None:

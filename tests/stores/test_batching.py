@@ -10,6 +10,7 @@ from outlast import lifecycle
 from outlast.errors import InvalidRequest, JobNotFound, StoreUnavailable
 from outlast.job import Change, Job
 from outlast.stores import batching
+from outlast.stores.base import Batch
 from outlast.stores.batching import Batched, Batcher
 from outlast.stores.memory import MemoryStore
 
@@ -46,7 +47,7 @@ class Engine:
         return [[item.number for item in call] for call in self.calls]
 
     def batcher(self, lanes: int = 1) -> Batcher[Item, int]:
-        return Batcher(self.call, job=lambda item: item.job, size=lambda item: item.size, lanes=lanes)
+        return Batcher(self.call, job=lambda item: item.job, size=lambda item: item.size, batch=Batch(lanes=lanes))
 
 
 @pytest.fixture

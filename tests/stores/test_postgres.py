@@ -175,6 +175,50 @@ async def test_a_careless_server_is_described_as_such(url: str) -> None:
     assert any("fsync=off" in warning for warning in facts.warnings)
 
 
+# -- round trips ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trips(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """One for each that a store makes, but for what it tells others."""
+    trips, send = list[None](), postgres_pool.send
+
+    async def counted(connection: Any, statements: Any) -> Any:
+        if not any("pg_notify" in do.statement for do in statements):
+            trips.append(None)
+        return await send(connection, statements)
+
+    monkeypatch.setattr(postgres_pool, "send", counted)
+    return trips
+
+
+async def test_claims_and_what_an_attempt_writes_take_one_round_trip_each(url: str, trips: list[None]) -> None:
+    async with opened(url) as store:
+        await queued(store)
+        trips.clear()
+        [job] = (await store.claim(1, [TYPE], WORKER)).jobs
+        assert await store.apply([logged(store, job)]) == [None]
+        assert await store.apply([lifecycle.append(job, set={"progress": 40.0})]) == [None]
+        [now] = await store.get([job.id])
+        assert now is not None and (now.progress, now.seq) == (40.0, job.seq + 1)
+        assert await store.apply([lifecycle.complete(now, "1", store.now())]) == [None]
+        assert len(trips) == 5
+
+
+async def test_what_another_wrote_meanwhile_is_found_out(url: str, trips: list[None]) -> None:
+    async with opened(url) as store, opened(url) as other:
+        job = await processing(store)
+        wish = lifecycle.cancel(job, other.now())
+        assert wish is not None
+        assert await other.apply([wish]) == [None]
+        trips.clear()
+        [now] = await store.apply([lifecycle.complete(job, "1", store.now())])
+        assert now is not None and now.cancel_requested_at is not None and not now.ended
+        assert await store.apply([logged(store, now)]) == [None], "the lease is its own all the same"
+        [found] = await store.get([job.id])
+        assert found is not None and found.seq == now.seq + 1
+
+
 # -- a server that does not answer ------------------------------------------------------------------------------------
 
 

@@ -76,6 +76,13 @@ class Lease(NamedTuple):
     lease: str
 
 
+class Batch(NamedTuple):
+    """What callers that each have one item in hand make of many: the most items of one call, and the calls at once."""
+
+    most: int = 500
+    lanes: int = 1
+
+
 @dataclass(frozen=True, slots=True)
 class News:
     """Something was written: to these jobs (None: another process wrote, to jobs unknown).
@@ -190,6 +197,11 @@ class Store(Records, Protocol):
 
     def now(self) -> float:
         """The store's clock, in seconds since 1970."""
+        ...
+
+    @property
+    def batch(self) -> Batch:
+        """How the store is called best where there is much to do."""
         ...
 
     @property

@@ -13,12 +13,11 @@ from weakref import WeakKeyDictionary
 
 from outlast.errors import StoreUnavailable
 from outlast.job import Change, Job, NewJob
-from outlast.stores.base import ANY, Owner, Store
+from outlast.stores.base import ANY, Batch, Owner, Store
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
-MOST_ITEMS = 500
 MOST_BYTES = 4 * 1024 * 1024
 
 
@@ -31,7 +30,7 @@ class Batcher(Generic[Item, Answer]):
         batch; with any other error the batch is halved until the bad item fails alone.
     job: the id of the job that an item is about.
     size: an item's weight in bytes, as near as it is cheap to tell.
-    lanes: how many calls may be in flight at once, each for other jobs.
+    batch: the most items of one call, and how many calls may be in flight at once, each for other jobs.
     """
 
     def __init__(
@@ -40,9 +39,9 @@ class Batcher(Generic[Item, Answer]):
         *,
         job: Callable[[Item], str],
         size: Callable[[Item], int],
-        lanes: int = 1,
+        batch: Batch,
     ) -> None:
-        self._call, self._job, self._size, self._count = call, job, size, lanes
+        self._call, self._job, self._size, (self._most, self._count) = call, job, size, batch
         self._lanes: WeakKeyDictionary[asyncio.AbstractEventLoop, list[_Lane[Item, Answer]]] = WeakKeyDictionary()
         self._last: tuple[asyncio.AbstractEventLoop | None, list[_Lane[Item, Answer]]] = None, []
 
@@ -76,7 +75,7 @@ class Batcher(Generic[Item, Answer]):
     def _next(self, lane: "_Lane[Item, Answer]") -> "list[_Waiting[Item, Answer]]":
         """The longest waiting, as many as go into one call, by job; of one job, in the order they came."""
         taken, size = 0, 0
-        for item, _ in lane.waiting[:MOST_ITEMS]:
+        for item, _ in lane.waiting[: self._most]:
             size += self._size(item)
             if taken and size > MOST_BYTES:
                 break
@@ -134,11 +133,11 @@ class _Wanted:
 class Batched:
     """A store for callers that each have one job in hand."""
 
-    def __init__(self, store: Store, *, lanes: int = 1) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._inserts = Batcher(store.insert, job=lambda new: new.job.id, size=_size_of_new, lanes=lanes)
-        self._changes = Batcher(store.apply, job=lambda change: change.id, size=_size_of_change, lanes=lanes)
-        self._gets = Batcher(self._get_all, job=lambda wanted: wanted.id, size=lambda wanted: 0, lanes=lanes)
+        self._inserts = Batcher(store.insert, job=lambda new: new.job.id, size=_size_of_new, batch=store.batch)
+        self._changes = Batcher(store.apply, job=lambda change: change.id, size=_size_of_change, batch=store.batch)
+        self._gets = Batcher(self._get_all, job=lambda wanted: wanted.id, size=lambda wanted: 0, batch=store.batch)
 
     def insert(self, new: NewJob) -> Awaitable[Job[Any]]:
         return self._inserts.add(new)

@@ -16,6 +16,7 @@ from outlast.stores.base import (
     ANY,
     IDEMPOTENCY,
     LEASE,
+    Batch,
     Claimed,
     Clock,
     Description,
@@ -47,6 +48,7 @@ class MemoryStore:
     `state` is all it keeps; a store of your own may take it from elsewhere and put it there.
     """
 
+    batch = Batch()
     locks: Path | None = None
 
     def __init__(self, *, clock: Clock | None = None) -> None:

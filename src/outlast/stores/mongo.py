@@ -27,6 +27,7 @@ from outlast.report import Report
 from outlast.stores.base import (
     ANY,
     LEASE,
+    Batch,
     Claimed,
     Clock,
     Description,
@@ -71,6 +72,7 @@ class MongoStore:
     Raises ConfigurationError if the URL is none, or asks for `w=0`.
     """
 
+    batch = Batch()
     locks: Path | None = None
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:

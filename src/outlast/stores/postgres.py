@@ -2,6 +2,8 @@
 
     postgres.py          the store: each method is one transaction (this file)
     postgres_writes.py   those that write; postgres_tables.py: one statement for each table
+    postgres_claims.py   those that claim
+    postgres_known.py    those that need not look first, for the jobs are our own
     postgres_reads.py    those that read
     postgres_guest.py    submits within a caller's own transaction
     postgres_pool.py     connections, and transactions on them
@@ -24,13 +26,16 @@ from typing import Any, Self
 from outlast.errors import StoreUnavailable
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.report import Report
+from outlast.stores import postgres_claims as claims
 from outlast.stores import postgres_guest as guests
+from outlast.stores import postgres_known as known
 from outlast.stores import postgres_reads as reads
 from outlast.stores import postgres_writes as writes
 from outlast.stores import rows
 from outlast.stores.base import (
     ANY,
     LEASE,
+    Batch,
     Claimed,
     Clock,
     Description,
@@ -71,6 +76,7 @@ class PostgresStore:
     Raises ConfigurationError if the URL is wrong.
     """
 
+    batch = Batch()
     locks: Path | None = None
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
@@ -82,6 +88,7 @@ class PostgresStore:
         self._newsroom: Newsroom | None = None
         self._waiting: guests.Waiting | None = None
         self._facts: Facts | None = None
+        self._known = known.Known()
         self._notified = True
         self._setting: asyncio.Task[None] | None = None
 
@@ -183,14 +190,38 @@ class PostgresStore:
         self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
     ) -> Claimed:
         if n <= 0 or not types or ids == []:
-            [[[next_at]]] = await self._open().read(Do(writes.NEXT_AT))
+            [[[next_at]]] = await self._open().read(Do(claims.NEXT_AT))
             return Claimed([], next_at)
+        if ids is not None:
+            jobs, next_at = await self._claim_each(n, types, ids, worker, ttl)
+            return Claimed(jobs, next_at)
+        now = self.now()
+        taken, rows, next_at = await self._open().write(lambda one: claims.take(one, n, types, worker, now + ttl, now))
+        self._known.learn(rows)
+        jobs = [one for one in taken if isinstance(one, Job)]
+        self._tell({job.id for job in jobs}, ready=False)
+        if len(jobs) == len(taken):
+            return Claimed(jobs, next_at)
+        odd = [one for one in taken if isinstance(one, str)]
+        try:
+            each, next_at = await self._claim_each(len(odd), types, odd, worker, ttl)
+        except StoreUnavailable:
+            # Those that are claimed already shall run. What this call was to tell, the next one will.
+            if not jobs:
+                raise
+            each = []
+        order = {one if isinstance(one, str) else one.id: place for place, one in enumerate(taken)}
+        return Claimed(sorted(jobs + each, key=lambda job: order[job.id]), next_at)
+
+    async def _claim_each(
+        self, n: int, types: Collection[str], ids: Sequence[str], worker: str, ttl: float
+    ) -> tuple[list[Job[Any]], float | None]:
         now = self.now()
         jobs, next_at = await self._open().write(
-            lambda one: writes.claim(one, n, types, ids, worker, ttl, now), again=(writes.Changed,)
+            lambda one: claims.take_each(one, n, types, ids, worker, now + ttl, now), again=(claims.Changed,)
         )
         self._tell({job.id for job in jobs}, ready=False)
-        return Claimed([job for job in jobs if job.status is Status.PROCESSING], next_at)
+        return [job for job in jobs if job.status is Status.PROCESSING], next_at
 
     async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
         until = self.now() + ttl
@@ -199,10 +230,29 @@ class PostgresStore:
     async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
         if not changes:
             return []
-        answers, wrote = await self._open().write(lambda one: writes.apply(one, changes))
-        if wrote:
+        answers = await self._apply_known(changes) or await self._apply(changes)
+        if None in answers:
             ready = any(change.place is not None for change in changes)
             self._tell({change.id for change in changes}, ready=ready)
+        return answers
+
+    async def _apply_known(self, changes: Sequence[Change]) -> list[Job[Any] | None] | None:
+        """By what is known of the jobs; None if nothing was written, for something else may have become of them."""
+        rows = self._known.take(changes)
+        statements = None if rows is None else known.written(changes, rows)
+        if rows is None or statements is None:
+            return None
+        try:
+            await self._open().write(lambda one: known.write(one, statements))
+        except known.Outdated:
+            return None
+        self._known.learn({job_id: row for job_id, row in rows.items() if row.lease is not None})
+        return [None] * len(changes)
+
+    async def _apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
+        answers, rows = await self._open().write(lambda one: writes.apply(one, changes))
+        held = {change.id for change, answer in zip(changes, answers, strict=True) if answer is None and change.lease}
+        self._known.learn({job_id: rows[job_id] for job_id in held if rows[job_id].lease is not None})
         return answers
 
     async def purge(self, ids: Sequence[str], *, owner: Owner = ANY) -> list[str]:

@@ -122,7 +122,8 @@ async def _execute(connection: Connection, do: Do) -> psycopg.AsyncCursor[tuple[
 
 
 async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
-    return await cursor.fetchall() if cursor.description else []
+    # Not by `description`, which makes an object of each column first.
+    return await cursor.fetchall() if cursor.pgresult is not None and cursor.pgresult.nfields else []
 
 
 async def connect(conninfo: str) -> Connection:

@@ -7,6 +7,7 @@ from outlast.job import Event, Job, Status
 from outlast.stores import rows
 from outlast.stores.base import ANY, Head, Owner, Query
 from outlast.stores.postgres_pool import Do, Rows
+from outlast.stores.postgres_tables import texts
 
 _COLUMNS = ", ".join(rows.WHOLE)
 _NO_PAYLOAD = _COLUMNS.replace("payload", "null")
@@ -69,7 +70,7 @@ _ONE_TYPE = """
 
 
 def get(ids: Sequence[str], payload: bool) -> Do:
-    return Do(GET_WITH_PAYLOAD if payload else GET, (list(ids),))
+    return Do(GET_WITH_PAYLOAD if payload else GET, (texts(ids),))
 
 
 def jobs_of(found: Rows, ids: Sequence[str], owner: Owner) -> list[Job[Any] | None]:
@@ -162,7 +163,7 @@ def events_of(found: Rows, after: int, limit: int) -> list[Event]:
 
 
 def heads(ids: Collection[str]) -> Do:
-    return Do(HEADS, (list(ids),))
+    return Do(HEADS, (texts(ids),))
 
 
 def changed_of(found: Rows, seen: Mapping[str, Head]) -> dict[str, Head | None]:

@@ -1,6 +1,7 @@
 """What a sheet's rows become in PostgreSQL: one statement for each table, an array for each column."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import repeat
 from typing import Any
 
 from outlast.report import REPORTS
@@ -57,7 +58,13 @@ class Many:
     def of(self, many: Sequence[Values]) -> Do:
         kept = many if self._once is None else self._once(many)
         columns = zip(self._literals, zip(*kept, strict=True), strict=True)
-        return Do(self._statement, ["{" + ",".join(map(literal, values)) + "}" for literal, values in columns])
+        return Do(self._statement, ["{" + ",".join(_each(literal, values)) + "}" for literal, values in columns])
+
+
+def _each(literal: Callable[[Any], str], values: Sequence[Any]) -> Iterable[str]:
+    """The literals of a column. Of jobs that end together most columns hold one value, and counting is quick."""
+    first = values[0]
+    return repeat(literal(first), len(values)) if values.count(first) == len(values) else map(literal, values)
 
 
 # The driver writes arrays too, but takes ten times as long, which is most of what a batch would cost.
@@ -77,6 +84,16 @@ def _text(value: str | None) -> str:
     if "\\" in value or '"' in value:
         value = value.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{value}"'
+
+
+def texts(values: Iterable[str | None]) -> str:
+    """An array of texts."""
+    return "{" + ",".join(map(_text, values)) + "}"
+
+
+def integers(values: Iterable[int]) -> str:
+    """An array of integers."""
+    return "{" + ",".join(map(str, values)) + "}"
 
 
 _LITERALS: Mapping[str, Callable[[Any], str]] = {

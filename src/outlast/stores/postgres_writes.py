@@ -8,30 +8,23 @@ Rows are locked in the order of their ids, and claims wait for nobody, so that t
 a circle.
 """
 
-import secrets
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from psycopg import errors
 
-from outlast import lifecycle
 from outlast.errors import JobNotFound
 from outlast.job import RANK, Change, Job, NewJob
 from outlast.stores import rows
 from outlast.stores.base import ANY, IDEMPOTENCY, Head, Lease, Owner, Record
 from outlast.stores.postgres_pool import Do, Rows, Transaction
-from outlast.stores.postgres_tables import statements
+from outlast.stores.postgres_tables import statements, texts
 from outlast.stores.rows import Stored
 from outlast.stores.sheet import Sheet
 
-LOGGED = 2048
-"""Characters of a job's log that its row may hold; a claim moves what is longer to the table of events."""
-
 _WHOLE = ", ".join(rows.WHOLE)
 _WHOLE_OF = ", ".join(f"whole.{name}" for name in rows.WHOLE)
-_N, _ID, _RANK, _TAG, _OWNER, _KEY, _APPENDED, _LOGGED = (
-    rows.WHOLE.index(name) for name in ("n", "id", "rank", "tag", "owner", "idempotency_key", "appended", "logged")
-)
+_ID = rows.WHOLE.index("id")
 
 LOCK = "select n from {s}.job where id = any(%s::text[]) order by id for update"
 STORED = f"select {', '.join(rows.STORED)} from {{s}}.whole where id = any(%s::text[])"
@@ -68,40 +61,6 @@ PLACES_OF_JOBS = _PLACES.replace(
     "who join", "(select distinct rank, owner from {s}.job where id = any(%s::text[])) who join"
 )
 
-CLAIM = f"""
-    with ahead as materialized (
-        select known.type, near.rank, near.tag, near.n
-          from unnest(%(types)s::text[]) as known (type) cross join lateral (
-            select job.rank, job.tag, job.n from {{s}}.job where job.type = known.type and job.tag is not null
-             order by job.rank, job.tag, job.n limit %(n)s::integer) near
-         order by near.rank, near.tag, near.n limit %(n)s::integer
-    ), share as materialized (
-        select type, count(*) as n from ahead group by type
-    ), taken as materialized (
-        select one.n, one.turn from share cross join lateral (
-            select job.n, job.turn from {{s}}.job where job.type = share.type and job.tag is not null
-             order by job.rank, job.tag, job.n limit share.n for update skip locked) one)
-    select taken.turn, {_WHOLE_OF} from taken join {{s}}.whole on whole.n = taken.n"""
-"""How many of each type are next is looked up first, so that of several types no more is locked than is taken."""
-CLAIM_ONE = f"""
-    with taken as materialized (
-        select n, turn from {{s}}.job where type = %(type)s::text and tag is not null
-         order by rank, tag, n limit %(n)s::integer for update skip locked)
-    select taken.turn, {_WHOLE_OF} from taken join {{s}}.whole on whole.n = taken.n"""
-CLAIM_IDS = f"""
-    with taken as materialized (
-        select n, turn from {{s}}.job
-         where id = any(%(ids)s::text[]) and type = any(%(types)s::text[]) and tag is not null
-         order by id for update)
-    select taken.turn, {_WHOLE_OF} from taken join {{s}}.whole on whole.n = taken.n"""
-LOG = "select n, log from {s}.job where n = any(%s::bigint[])"
-EMPTY_LOG = "update {s}.job set log = '' where n = any(%s::bigint[])"
-NEXT_AT = """
-    select least(
-        (select min(next_at) from {s}.job
-          where next_at is not null and status in ('queued', 'processing', 'waiting', 'retrying')),
-        (select min(lease_until) from {s}.job where lease_until is not null))"""
-
 RENEW = """
     update {s}.job set lease_until = %s::float8
       from unnest(%s::text[], %s::text[]) as good (id, lease) where job.id = good.id and job.lease = good.lease"""
@@ -134,10 +93,6 @@ PUT_OVER = """
      where key = %(key)s and version = %(version)s::bigint and (expires_at is null or expires_at > %(now)s::float8)
     returning version"""
 DROP = "delete from {s}.record where key = any(%s::text[]) or expires_at <= %s::float8"
-
-
-class Changed(Exception):
-    """Between the look at a job and its lock another changed it: look again."""
 
 
 TAKEN = (errors.UniqueViolation,)
@@ -212,11 +167,14 @@ def _holding(takes: Sequence[tuple[str, int, float]], now: float) -> list[Do]:
 # -- moves, wishes, appends -----------------------------------------------------------------------------------------
 
 
-async def apply(transaction: Transaction, changes: Sequence[Change]) -> tuple[list[Job[Any] | None], bool]:
-    """For each change None or the job as it now is; and whether one was written."""
+async def apply(
+    transaction: Transaction, changes: Sequence[Change]
+) -> tuple[list[Job[Any] | None], Mapping[str, Stored]]:
+    """For each change None or the job as it now is; and the rows as they now are, by id."""
     ids = list({change.id for change in changes})
     placed = list({change.id for change in changes if change.place is not None})
-    reads = [Do(LOCK, (ids,)), Do(STORED, (ids,))]
+    wanted = texts(ids)
+    reads = [Do(LOCK, (wanted,)), Do(STORED, (wanted,))]
     if placed:
         reads.append(Do(PLACES_OF_JOBS, (placed,)))
     _, found, *places = await transaction.run(*reads)
@@ -225,17 +183,17 @@ async def apply(transaction: Transaction, changes: Sequence[Change]) -> tuple[li
         if change.id not in stored:
             await transaction.give_up()
             raise JobNotFound(change.id)
-    writes, refused = _decided(changes, stored, Tags(places[0] if places else []))
+    writes, refused = decided(changes, stored, Tags(places[0] if places else []))
     if refused:
         writes.append(Do(WHOLE_BY_IDS, (list({changes[at].id for at in refused}),)))
     answered = await transaction.end(*writes)
     now_is = {row[_ID]: rows.job_of(row) for row in answered[-1]} if refused else {}
     answers = [now_is[change.id] if at in refused else None for at, change in enumerate(changes)]
-    return answers, len(refused) < len(changes)
+    return answers, stored
 
 
-def _decided(changes: Sequence[Change], stored: Mapping[str, Stored], tags: "Tags") -> tuple[list[Do], set[int]]:
-    """What the changes that hold write, and the places of those that do not."""
+def decided(changes: Sequence[Change], stored: Mapping[str, Stored], tags: "Tags") -> tuple[list[Do], set[int]]:
+    """What the changes that hold write, and the places of those that do not. The rows are then as they leave them."""
     sheet, writes, refused = Sheet(), list[Do](), set[int]()
     for at, change in enumerate(changes):
         job = stored[change.id]
@@ -265,65 +223,11 @@ class Tags:
         return tag
 
 
-# -- claims ---------------------------------------------------------------------------------------------------------
-
-
-async def claim(
-    transaction: Transaction,
-    n: int,
-    types: Collection[str],
-    ids: Sequence[str] | None,
-    worker: str,
-    ttl: float,
-    now: float,
-) -> tuple[list[Job[Any]], float | None]:
-    """The jobs after their claims, those among them that a wish has ended; and when the clock moves the next."""
-    [found] = await transaction.run(_candidates(n, sorted(set(types)), ids))
-    if not found:
-        [[[next_at]]] = await transaction.end(Do(NEXT_AT))
-        return [], next_at
-    whole = [row[1:] for row in found if row[0] == row[1 + _TURN]]
-    whole.sort(key=lambda row: (row[_RANK], row[_TAG], row[_N]))
-    if len(whole) < len(found):
-        await transaction.give_up()
-        raise Changed
-    sheet, moves = Sheet(), await _long_logs(transaction, whole[:n])
-    for place, events in moves.items():
-        sheet.logged(place, events)
-    jobs = [_claimed(sheet, row, worker, now + ttl, now) for row in whole[:n]]
-    empty = [Do(EMPTY_LOG, (list(moves),))] if moves else []
-    *_, [[next_at]] = await transaction.end(*empty, *statements(sheet.torn_off()), Do(NEXT_AT))
-    return jobs, next_at
-
-
-_TURN = rows.WHOLE.index("turn")
-
-
-def _candidates(n: int, types: list[str], ids: Sequence[str] | None) -> Do:
-    if ids is not None:
-        return Do(CLAIM_IDS, {"types": types, "ids": list(ids)})
-    if len(types) == 1:
-        return Do(CLAIM_ONE, {"n": n, "type": types[0]})
-    return Do(CLAIM, {"n": n, "types": types})
-
-
-async def _long_logs(transaction: Transaction, found: Rows) -> dict[int, list[Any]]:
-    """The events of many moves, out of the rows that every claim reads."""
-    long = [row[_N] for row in found if row[_LOGGED] > LOGGED]
-    if not long:
-        return {}
-    [logs] = await transaction.run(Do(LOG, (long,)))
-    return {n: rows.log_of(log) for n, log in logs}
-
-
-def _claimed(sheet: Sheet, row: tuple[Any, ...], worker: str, until: float, now: float) -> Job[Any]:
-    job = rows.job_of(row)
-    change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
-    return sheet.claimed(row[_N], job, change, appended=row[_APPENDED])
+# -- leases ---------------------------------------------------------------------------------------------------------
 
 
 async def renew(transaction: Transaction, leases: Sequence[Lease], until: float) -> list[Head | None]:
-    ids, tokens = [lease.job_id for lease in leases], [lease.lease for lease in leases]
+    ids, tokens = texts(lease.job_id for lease in leases), texts(lease.lease for lease in leases)
     *_, held = await transaction.end(Do(LOCK, (ids,)), Do(RENEW, (until, ids, tokens)), Do(HELD, (ids,)))
     heads = {Lease(job_id, lease): Head(seq, turn) for job_id, lease, seq, turn in held}
     return [heads.get(lease) for lease in leases]

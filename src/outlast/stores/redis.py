@@ -31,6 +31,7 @@ from outlast.stores.base import (
     ANY,
     IDEMPOTENCY,
     LEASE,
+    Batch,
     Claimed,
     Clock,
     Description,
@@ -70,6 +71,8 @@ class RedisStore:
     Raises ConfigurationError if the URL is wrong.
     """
 
+    # A server keeps all that a script wrote until its end, to log it whole: of larger ones each write costs more.
+    batch = Batch(most=100, lanes=2)
     locks: Path | None = None
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:

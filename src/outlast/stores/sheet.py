@@ -59,7 +59,7 @@ class Sheet:
         shown = stored.lay(change)
         if change.place is not None:
             stored.tag = tag
-        if change.place is None and _only_appends(change):
+        if change.place is None and only_appends(change):
             self._put(Table.LIVE, stored.shown())
         else:
             self._move(stored, change, seq, shown)
@@ -110,5 +110,6 @@ class Sheet:
         self._rows.setdefault(table, []).append(row)
 
 
-def _only_appends(change: Change) -> bool:
+def only_appends(change: Change) -> bool:
+    """Nothing but what a running attempt writes; a move, a wish and the inbox are more."""
     return change.set.keys() <= rows.APPENDED and not any(event.is_move for event in change.events)

@@ -25,6 +25,7 @@ from outlast.report import Report
 from outlast.stores.base import (
     ANY,
     LEASE,
+    Batch,
     Claimed,
     Clock,
     Description,
@@ -56,6 +57,8 @@ class SqliteStore:
 
     Raises ConfigurationError if the URL names no file.
     """
+
+    batch = Batch()
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self.clock = clock or Clock()

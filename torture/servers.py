@@ -27,13 +27,13 @@ from torture.report import Report
 T = TypeVar("T")
 
 KILLS, JOBS, OUTAGES = 100, 1_000, 5
-WORKERS, PAUSE_EVERY = 3, 3
+WORKERS, PAUSE_EVERY = 3, 2
 SEED = 20261125
 LEASE = 2.0
 """Seconds; a pause must outlast it."""
 
-PAUSE = 15.0
-"""Seconds; PostgreSQL takes 10 to end a transaction in which a worker was paused, and with it the locks on its rows."""
+PAUSE = 8.0
+"""Seconds; PostgreSQL takes 2 to end a transaction in which a worker was paused, and with it the locks on its rows."""
 
 BETWEEN = 60
 """Jobs that end between two deaths of the server."""

@@ -111,6 +111,8 @@ class SyncContext(Context):
             return await verb(*args, **kwargs)
         finally:
             self._calls.discard(task)
+            if own:
+                context._main = 0
 
     def _open(self) -> Context:
         if self._over:

@@ -5,7 +5,7 @@ import signal
 import statistics
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import psycopg
@@ -19,6 +19,7 @@ from outlast.stores.base import Lease, Query
 from outlast.stores.postgres import NO_NEWS, PostgresStore
 from outlast.stores.postgres_pool import BEGIN, SETTINGS, Do, Names
 from outlast.stores.postgres_schema import SCHEMA
+from outlast.testing import FakeClock
 from outlast.testing.contract.ground import (
     TYPE,
     WORKER,
@@ -219,6 +220,46 @@ async def test_what_another_wrote_meanwhile_is_found_out(url: str, trips: list[N
         assert found is not None and found.seq == now.seq + 1
 
 
+async def test_a_takeover_is_refused_once_the_lease_is_renewed(url: str) -> None:
+    clock = FakeClock()
+    async with open_store(url, clock=clock) as store:
+        await queued(store, max_retries=0)
+        [held] = (await store.claim(1, [TYPE], WORKER)).jobs
+        clock.advance(31)
+        [late] = await store.due(10)
+        takeover = lifecycle.due(late, clock.now())
+        assert takeover is not None
+        assert await store.renew([Lease(held.id, held.lease or "")]) != [None]
+        [now] = await store.apply([takeover])
+        assert now is not None and now.lease == held.lease
+
+
+async def test_what_is_known_of_jobs_goes_with_their_ends(url: str) -> None:
+    async with opened(url) as store:
+        jobs = await store.insert(new_jobs(store, 6))
+        claimed = (await store.claim(6, [TYPE], WORKER)).jobs
+        ends = [lifecycle.complete(job, "1", store.now()) for job in claimed[:5]]
+        back = lifecycle.hand_back(claimed[5], "deploy", store.now())
+        assert await store.apply([*ends[:2]]) == [None] * 2
+        assert await store.apply([*ends[2:], back]) == [None] * 4, "one of them needs a look"
+        assert len(jobs) == 6
+        assert store._known._rows == {}
+
+
+async def test_two_that_claim_jobs_with_a_past_at_once_get_all_of_them(url: str) -> None:
+    async with opened(url) as one, opened(url) as other:
+        ids = set[str]()
+        await one.insert(new_jobs(one, 40))
+        for job in (await one.claim(40, [TYPE], WORKER)).jobs:
+            shown = lifecycle.append(job, set={"progress": 40.0})
+            assert await one.apply([shown]) == [None]
+            assert await one.apply([lifecycle.hand_back(job, "deploy", one.now())]) == [None]
+            ids.add(job.id)
+        claims = await asyncio.gather(*(store.claim(20, [TYPE], WORKER) for store in (one, other)))
+        assert [len(claim.jobs) for claim in claims] == [20, 20]
+        assert {job.id for claim in claims for job in claim.jobs} == ids
+
+
 # -- a server that does not answer ------------------------------------------------------------------------------------
 
 
@@ -272,16 +313,43 @@ async def test_a_process_that_is_stopped_in_the_middle_of_a_write_keeps_others_w
 
 
 @asynccontextmanager
-async def stopped_with(url: str, job_id: str) -> AsyncIterator[None]:
+async def stopped_with(
+    url: str, job_id: str, *, settings: Do = SETTINGS, pipelined: bool = False
+) -> AsyncIterator[None]:
     """A transaction that has locked the job, as a store's does, and goes no further."""
     names = Names(schema_of(url))
     stopped = await psycopg.AsyncConnection.connect(url.partition("?")[0], autocommit=True)
     try:
-        for do in (BEGIN, SETTINGS, Do(postgres_writes.LOCK, ([job_id],))):
-            await stopped.execute(names(do.statement).encode(), do.values)
-        yield
+        async with AsyncExitStack() as stack:
+            if pipelined:
+                await stack.enter_async_context(stopped.pipeline())
+            for do in (BEGIN, settings, Do(postgres_writes.LOCK, ([job_id],))):
+                await stopped.execute(names(do.statement).encode(), do.values)
+            if pipelined:
+                await _until_locked(url)
+            yield
+            stopped.pgconn.finish()
+            stack.pop_all()
     finally:
         await stopped.close()
+
+
+async def _until_locked(url: str) -> None:
+    held = "select count(*) from pg_locks where mode = 'RowShareLock' and pid <> pg_backend_pid()"
+    while await execute(url, held) == [(0,)]:
+        await asyncio.sleep(0.01)
+
+
+async def test_one_that_is_stopped_while_its_statements_go_out_is_cut_off_too(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited = Do(SETTINGS.statement + postgres_pool.LIMITED.replace("'10000'", "'500'"))
+    async with opened(url) as store:
+        job = await processing(store)
+        async with stopped_with(url, job.id, settings=limited, pipelined=True):
+            began = time.monotonic()
+            assert await store.apply([logged(store, job)]) == [None]
+            assert 0.2 < time.monotonic() - began < 5
 
 
 async def test_a_process_that_was_stopped_in_the_middle_of_a_write_begins_it_anew(

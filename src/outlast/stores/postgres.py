@@ -57,6 +57,8 @@ from outlast.stores.server_clock import AGAIN, ServerClock
 logger = logging.getLogger("outlast")
 
 TIME = Do("select extract(epoch from clock_timestamp())::float8")
+ROUNDS = 3
+"""How often a claim looks again where others were faster."""
 NO_NEWS = (
     "notifications do not arrive here (a pooler in transaction mode?): writes of other processes are noticed by "
     "looking every 0.1 to 1 s; listen_url= names a direct connection"
@@ -105,7 +107,7 @@ class PostgresStore:
         if self._engine is not None:
             return
         await self._prepare()
-        self._engine = Engine(self._place)
+        self._engine = Engine(self._place, self._facts.number if self._facts else 0)
         self._waiting = guests.Waiting(self._engine, lambda ids: self._tell(ids, ready=True))
         try:
             if self._server_clock is not None:
@@ -193,33 +195,51 @@ class PostgresStore:
             [[[next_at]]] = await self._open().read(Do(claims.NEXT_AT))
             return Claimed([], next_at)
         if ids is not None:
-            jobs, next_at = await self._claim_each(n, types, ids, worker, ttl)
+            jobs, next_at = await self._claim_each(n, types, ids, worker, ttl, wait=True)
             return Claimed(jobs, next_at)
-        now = self.now()
-        taken, rows, next_at = await self._open().write(lambda one: claims.take(one, n, types, worker, now + ttl, now))
+        claimed: list[Job[Any]] = []
+        for _ in range(ROUNDS):
+            try:
+                jobs, some_were_lost, next_at = await self._claim_next(n - len(claimed), types, worker, ttl)
+            except Exception:
+                # Those that are claimed already shall run. What this call was to tell, the next one will.
+                if not claimed:
+                    raise
+                break
+            claimed += jobs
+            if not some_were_lost:
+                break
+        return Claimed(claimed, next_at)
+
+    async def _claim_next(
+        self, n: int, types: Collection[str], worker: str, ttl: float
+    ) -> tuple[list[Job[Any]], bool, float | None]:
+        """Jobs; whether others were faster to get some of the next `n`; and when the clock moves the next."""
+        taken, rows, next_at = await self._open().write(lambda one: claims.take(one, n, types, worker, ttl, self.now()))
         self._known.learn(rows)
         jobs = [one for one in taken if isinstance(one, Job)]
         self._tell({job.id for job in jobs}, ready=False)
-        if len(jobs) == len(taken):
-            return Claimed(jobs, next_at)
         odd = [one for one in taken if isinstance(one, str)]
+        if not odd:
+            return jobs, False, next_at
         try:
-            each, next_at = await self._claim_each(len(odd), types, odd, worker, ttl)
-        except StoreUnavailable:
-            # Those that are claimed already shall run. What this call was to tell, the next one will.
+            each, next_at = await self._claim_each(len(odd), types, odd, worker, ttl, wait=False)
+        except Exception:
             if not jobs:
                 raise
-            each = []
+            return jobs, False, next_at
         order = {one if isinstance(one, str) else one.id: place for place, one in enumerate(taken)}
-        return Claimed(sorted(jobs + each, key=lambda job: order[job.id]), next_at)
+        return sorted(jobs + each, key=lambda job: order[job.id]), len(each) < len(odd), next_at
 
     async def _claim_each(
-        self, n: int, types: Collection[str], ids: Sequence[str], worker: str, ttl: float
+        self, n: int, types: Collection[str], ids: Sequence[str], worker: str, ttl: float, *, wait: bool
     ) -> tuple[list[Job[Any]], float | None]:
-        now = self.now()
-        jobs, next_at = await self._open().write(
-            lambda one: claims.take_each(one, n, types, ids, worker, now + ttl, now), again=(claims.Changed,)
+        taken, rows, next_at = await self._open().write(
+            lambda one: claims.take_each(one, n, types, ids, worker, ttl, self.now(), wait=wait),
+            again=(claims.Changed,),
         )
+        self._known.learn(rows)
+        jobs = [one for one in taken if isinstance(one, Job)]
         self._tell({job.id for job in jobs}, ready=False)
         return [job for job in jobs if job.status is Status.PROCESSING], next_at
 
@@ -250,6 +270,7 @@ class PostgresStore:
         return [None] * len(changes)
 
     async def _apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
+        self._known.forget(change.id for change in changes)
         answers, rows = await self._open().write(lambda one: writes.apply(one, changes))
         held = {change.id for change, answer in zip(changes, answers, strict=True) if answer is None and change.lease}
         self._known.learn({job_id: rows[job_id] for job_id in held if rows[job_id].lease is not None})

@@ -21,9 +21,7 @@ from outlast.stores.sheet import Sheet
 LOGGED = 2048
 """Characters of a job's log that its row may hold; a claim moves what is longer to the table of events."""
 
-_N, _ID, _RANK, _TAG, _TURN, _APPENDED, _LOGGED = (
-    rows.WHOLE.index(name) for name in ("n", "id", "rank", "tag", "turn", "appended", "logged")
-)
+_N, _ID, _RANK, _TAG, _TURN, _LOGGED = (rows.WHOLE.index(name) for name in ("n", "id", "rank", "tag", "turn", "logged"))
 
 _ATTEMPT = "case when job.resumes then greatest(job.attempt, 1) else job.attempt + 1 end"
 _STARTED = f"""
@@ -90,6 +88,7 @@ BY_ID = f"""
         select n, turn from {{s}}.job
          where id = any(%s::text[]) and type = any(%s::text[]) and tag is not null order by id for update)
     select taken.turn, {_WHOLE} from taken join {{s}}.whole on whole.n = taken.n"""
+BY_ID_IF_FREE = BY_ID.replace("for update)", "for update skip locked)")
 LOG = "select n, log from {s}.job where n = any(%s::bigint[])"
 EMPTY_LOG = "update {s}.job set log = '' where n = any(%s::bigint[])"
 NEXT_AT = """
@@ -102,7 +101,7 @@ NEXT_AT = """
 class Taken(NamedTuple):
     """What a claim got: in their order the jobs, and the ids of those that `take_each` has to claim.
 
-    The rows of the jobs, by id; and when the clock moves the next.
+    The rows of those that are held now, by id; and when the clock moves the next.
     """
 
     jobs: list[Job[Any] | str]
@@ -114,11 +113,9 @@ class Changed(Exception):
     """Between the look at a job and its lock another changed it: look again."""
 
 
-async def take(
-    transaction: Transaction, n: int, types: Collection[str], worker: str, until: float, now: float
-) -> Taken:
+async def take(transaction: Transaction, n: int, types: Collection[str], worker: str, ttl: float, now: float) -> Taken:
     """Claim what is plain of the next `n`."""
-    values = {"n": n, "worker": worker, "until": until, "now": now, "now_text": repr(now)}
+    values = {"n": n, "worker": worker, "until": now + ttl, "now": now, "now_text": repr(now)}
     values["leases"] = os.urandom(16 * n)
     known = sorted(set(types))
     one_type = len(known) == 1
@@ -136,14 +133,19 @@ async def take_each(
     types: Collection[str],
     ids: Sequence[str],
     worker: str,
-    until: float,
+    ttl: float,
     now: float,
-) -> tuple[list[Job[Any]], float | None]:
-    """The jobs after their claims, those among them that a wish has ended; and when the clock moves the next."""
-    [found] = await transaction.run(Do(BY_ID, (list(ids), list(types))))
+    *,
+    wait: bool,
+) -> Taken:
+    """Claim these, whatever they are; those that a wish has ended are among the answer.
+
+    What another has locked it waits for, or passes over.
+    """
+    [found] = await transaction.run(Do(BY_ID if wait else BY_ID_IF_FREE, (list(ids), list(types))))
     if not found:
         [[[next_at]]] = await transaction.end(Do(NEXT_AT))
-        return [], next_at
+        return Taken([], {}, next_at)
     whole = [row[1:] for row in found if row[0] == row[1 + _TURN]]
     whole.sort(key=lambda row: (row[_RANK], row[_TAG], row[_N]))
     if len(whole) < len(found):
@@ -152,10 +154,16 @@ async def take_each(
     sheet, moves = Sheet(), await _long_logs(transaction, whole[:n])
     for place, events in moves.items():
         sheet.logged(place, events)
-    jobs = [_claimed(sheet, row, worker, until, now) for row in whole[:n]]
+    jobs, stored = list[Job[Any] | str](), dict[str, Stored]()
+    for row in whole[:n]:
+        job = rows.job_of(row)
+        change = lifecycle.claim(job, secrets.token_hex(16), worker, now + ttl, now)
+        jobs.append(change.applied(job))
+        stored[job.id] = Stored(row)
+        sheet.changed(stored[job.id], change, None)
     empty = [Do(EMPTY_LOG, (list(moves),))] if moves else []
     *_, [[next_at]] = await transaction.end(*empty, *statements(sheet.torn_off()), Do(NEXT_AT))
-    return jobs, next_at
+    return Taken(jobs, {job_id: row for job_id, row in stored.items() if row.lease is not None}, next_at)
 
 
 async def _long_logs(transaction: Transaction, found: Rows) -> dict[int, list[Any]]:
@@ -165,9 +173,3 @@ async def _long_logs(transaction: Transaction, found: Rows) -> dict[int, list[An
         return {}
     [logs] = await transaction.run(Do(LOG, (long,)))
     return {n: rows.log_of(log) for n, log in logs}
-
-
-def _claimed(sheet: Sheet, row: tuple[Any, ...], worker: str, until: float, now: float) -> Job[Any]:
-    job = rows.job_of(row)
-    change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
-    return sheet.claimed(row[_N], job, change, appended=row[_APPENDED])

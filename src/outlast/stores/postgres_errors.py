@@ -10,6 +10,7 @@ AGAIN = (
     errors.SerializationFailure,
     errors.LockNotAvailable,
     errors.IdleInTransactionSessionTimeout,
+    errors.TransactionTimeout,
 )
 """The server has undone the transaction, and the same one may well succeed next."""
 

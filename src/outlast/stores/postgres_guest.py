@@ -16,7 +16,7 @@ from outlast.errors import ConfigurationError
 from outlast.job import Job, NewJob
 from outlast.stores import postgres_writes as writes
 from outlast.stores.postgres_errors import ours
-from outlast.stores.postgres_pool import Do, Engine, Names, Rows, Transaction
+from outlast.stores.postgres_pool import SETTINGS, Do, Engine, Names, Rows, Transaction
 
 SOON, LATE, SLOWER = 0.005, 0.5, 1.3
 """Seconds between two questions whether a transaction has ended: at first, at most, and by how much each is longer."""
@@ -32,7 +32,7 @@ class Guest(Transaction):
     """A stay in somebody else's transaction: it neither begins nor ends there."""
 
     def __init__(self, connection: Any, names: Names) -> None:
-        super().__init__(connection, names)
+        super().__init__(connection, names, SETTINGS)
         self._theirs = connection
 
     async def run(self, *statements: Do) -> list[Rows]:

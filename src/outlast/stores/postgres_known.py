@@ -61,9 +61,13 @@ class Known:
 
 
 def _is_of_attempt(change: Change) -> bool:
-    """It is guarded by the lease, and lets go of it if it touches more than what attempts alone write."""
+    """It is guarded by the lease, and lets go of it if it touches more than what attempts alone write.
+
+    A takeover is guarded by the lease too, but by its time as well, which a renewal may have changed.
+    """
     return (
         change.lease is not None
+        and change.lease_until is None
         and change.place is None
         and change.signal is None
         and (only_appends(change) or change.set.get("lease", "") is None)

@@ -55,27 +55,30 @@ SETTINGS = Do("select " + ", ".join(f"set_config('{name}', '{value}', true)" for
 """Of a transaction that writes. One that is stopped in the middle, with its process, must not keep others from its rows
 for long. And each finds its rows by an index: a queue's statistics are old whenever they are looked at, and the planner
 would now and then read a whole table for a few rows."""
+LIMITED_FROM = 170_000
+LIMITED = f", set_config('transaction_timeout', '{int(OPERATION * 1000)}', true)"
+"""From PostgreSQL 17 on, for one that is stopped while its statements go out: then the server does not call it idle."""
 
 
 class Transaction:
     """One transaction. Its statements go out together, as many as the next decision lets be known."""
 
-    def __init__(self, connection: Connection, names: "Names") -> None:
-        self._connection, self._names = connection, names
+    def __init__(self, connection: Connection, names: "Names", settings: Do) -> None:
+        self._connection, self._names, self._settings = connection, names, settings
         self._begun = False
         self.ending = False
         """The commit was sent: if its answer does not come, the outcome is unknown."""
 
     async def run(self, *statements: Do) -> list[Rows]:
         """The rows of each statement."""
-        before = () if self._begun else (BEGIN, SETTINGS)
+        before = () if self._begun else (BEGIN, self._settings)
         self._begun = True
         return (await self._send([*before, *statements]))[len(before) :]
 
     async def end(self, *statements: Do) -> list[Rows]:
         """The same, and the commit with them."""
         self.ending = True
-        before = () if self._begun else (BEGIN, SETTINGS)
+        before = () if self._begun else (BEGIN, self._settings)
         return (await self._send([*before, *statements, COMMIT]))[len(before) : -1]
 
     async def read(self, *statements: Do) -> list[Rows]:
@@ -209,10 +212,11 @@ def _finish(connection: Connection) -> None:
 
 
 class Engine:
-    """Runs transactions for callers on any event loop."""
+    """Runs transactions for callers on any event loop; `version` is the server's, as 180004."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, version: int) -> None:
         self.names = Names(place.schema)
+        self._settings = Do(SETTINGS.statement + LIMITED) if version >= LIMITED_FROM else SETTINGS
         self._place = place
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -254,7 +258,7 @@ class Engine:
             transactions: list[Transaction] = []
 
             async def work(connection: Connection, begun: list[Transaction] = transactions) -> T:
-                begun.append(Transaction(connection, self.names))
+                begun.append(Transaction(connection, self.names, self._settings))
                 return await do(begun[0])
 
             try:

@@ -176,8 +176,16 @@ class RedisStore:
         jobs = [texts.job_of(shown) for shown in taken]
         self._tell([job.id for job in jobs], ready=False)
         if wished:
-            await self.apply([_cancelled(texts.job_of(shown), worker, now) for shown in wished])
+            await self._end_wished([texts.job_of(shown) for shown in wished], worker, now, alone=not jobs)
         return Claimed(jobs, None if next_at is None else float(next_at))
+
+    async def _end_wished(self, jobs: Sequence[Job[Any]], worker: str, now: float, *, alone: bool) -> None:
+        """Cancel those that somebody wants cancelled. If others are claimed, these shall run even if that fails."""
+        try:
+            await self.apply([_cancelled(job, worker, now) for job in jobs])
+        except Exception:
+            if alone:
+                raise
 
     async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
         if not leases:

@@ -198,6 +198,7 @@ class PostgresStore:
             jobs, next_at = await self._claim_each(n, types, ids, worker, ttl, wait=True)
             return Claimed(jobs, next_at)
         claimed: list[Job[Any]] = []
+        next_at: float | None = None
         for _ in range(ROUNDS):
             try:
                 jobs, some_were_lost, next_at = await self._claim_next(n - len(claimed), types, worker, ttl)
@@ -267,7 +268,7 @@ class PostgresStore:
         except known.Outdated:
             return None
         self._known.learn({job_id: row for job_id, row in rows.items() if row.lease is not None})
-        return [None] * len(changes)
+        return list[Job[Any] | None]([None] * len(changes))
 
     async def _apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
         self._known.forget(change.id for change in changes)

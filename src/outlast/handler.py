@@ -66,6 +66,7 @@ class Options(TypedDict, total=False):
     tags:            up to 10 words to find the job by.
     metadata:        a JSON object of up to 16 KiB that comes back unchanged with the job.
     external_id:     the caller's own name for the job.
+    batch:           a name that jobs share which are to be counted or cancelled together.
     trace:           a W3C traceparent to be continued; where an OpenTelemetry span is current, that counts.
     connection:      a connection of psycopg 3 in a transaction of yours, where the store is in the same database: the
                      job is stored if and only if you commit.
@@ -82,6 +83,7 @@ class Options(TypedDict, total=False):
     tags: Sequence[str]
     metadata: Mapping[str, Any]
     external_id: str | None
+    batch: str | None
     trace: str | None
     connection: Any
 

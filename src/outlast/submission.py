@@ -46,6 +46,7 @@ def prepare(
         metadata=_metadata(options.get("metadata", {}), limits),
         idempotency_key=_key(key, limits),
         fingerprint=None if key is None else _fingerprint(handler.name, payload_json, options),
+        batch_id=_name(options.get("batch"), "/batchId", limits),
         external_id=_name(options.get("external_id"), "/externalId", limits),
         trace=_trace(options.get("trace")),
         payload_json=payload_json,

@@ -76,6 +76,11 @@ class Verbs(ABC):
             raise JobNotFound(id_of(job))
         return self._decoded(found)
 
+    async def get_many(self, ids: Sequence[str], *, owner: Owner = ANY) -> list[Job[Any]]:
+        """Those of these jobs that are there, in their order, with their results decoded."""
+        found = await (await self._runtime()).store.get(ids, owner=owner)
+        return [self._decoded(job) for job in found if job is not None]
+
     async def find(self, query: Query) -> list[Job[Any]]:
         """A page of jobs, without payloads and results."""
         return await (await self._runtime()).store.find(query)

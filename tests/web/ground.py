@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -130,6 +130,13 @@ async def until(http: httpx2.AsyncClient, job_id: str, wanted: Callable[[Any], b
             reply = await http.get(f"{base}/{job_id}?wait=5&since=v{job['version']}")
             job = reply.json() if reply.status_code == 200 else job
     return job
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]]) -> None:
+    """Wait for a condition."""
+    async with asyncio.timeout(20):
+        while not await holds():
+            await asyncio.sleep(0.01)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Scope
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
 from outlast.principal import ADMIN, CANCEL, READ, WRITE
-from outlast.web import jobs
+from outlast.web import batches, jobs, lists
 from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
@@ -16,8 +16,14 @@ from outlast.web.surface import Route, Surface, below_root
 
 JOBS = (
     Route("POST", "", jobs.submit, WRITE),
-    Route("GET", "", jobs.find, READ),
+    Route("GET", "", lists.find, READ),
+    Route("POST", "/batch", batches.submit_batch, WRITE),
     Route("POST", "/bulk", bulk, ADMIN),
+    Route("POST", "/status", lists.status, READ),
+    Route("GET", "/summary", lists.summary, READ),
+    Route("GET", "/batches/{id}", batches.show_batch, READ),
+    Route("POST", "/batches/{id}/cancel", batches.cancel_batch, CANCEL),
+    Route("GET", "/batches/{id}/results", batches.batch_results, READ),
     Route("GET", "/{id}", jobs.show, READ),
     Route("DELETE", "/{id}", jobs.delete, WRITE),
     Route("GET", "/{id}/events", events, READ),

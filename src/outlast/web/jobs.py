@@ -1,9 +1,8 @@
-"""The endpoints of a job's life, its log apart: submit, list, show, result, output, cancel, retry, signal, delete."""
+"""The endpoints of a job's life, its log apart: submit, show, result, output, cancel, retry, signal, delete."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode
 
 from pydantic_core import from_json
 from starlette.responses import Response
@@ -12,31 +11,63 @@ from outlast import output
 from outlast.errors import WaitTimeout
 from outlast.handler import Options
 from outlast.job import Event, Job, Status
+from outlast.policy import Limits, seconds
 from outlast.tracing import valid
 from outlast.web import query
 from outlast.web.auth import require_operator
 from outlast.web.body import read_optional_text, read_text
 from outlast.web.call import Call
+from outlast.web.prefer import Preference, preference
 from outlast.web.problems import Problem, shown, wrong_field
-from outlast.web.replies import body_tag, etag, job_headers, job_reply, matches, to_bytes, urls
+from outlast.web.replies import etag, job_headers, job_reply, matches, urls
 from outlast.web.strict_json import read, read_members
-from outlast.web.submit_body import Submission, decode
+from outlast.web.submit_body import KEY, KEY_RULE, Submission, decode
 
 # -- in -------------------------------------------------------------------------------------------------------------
 
 
 async def submit(call: Call) -> Response:
-    """Accept a job. 202: it is committed."""
-    key = _idempotency_key(call)
-    asked = decode(read_members(await read_text(call.request, _largest_body(call))), call.app.limits)
-    traced = valid(call.request.headers.get("traceparent"))
-    options: Options = {**asked.options, "owner": call.principal.owner, "idempotency_key": key, "trace": traced}
-    job, fresh = await call.app.submit_json(asked.type, asked.payload_json, **options)
+    """Accept a job. 202: it is committed. 200: it has ended, within the time that the caller prefers to wait."""
+    key, prefers = _idempotency_key(call), preference(call.request, call.app.limits.wait, "respond-async")
+    asked = decode(read_members(await read_text(call.request, largest_body(call))), call.app.limits)
+    job, fresh = await call.app.submit_json(asked.type, asked.payload_json, **_options(call, asked, key))
+    if prefers.wait and not job.ended:
+        await _news(call, job, prefers.wait, until_end=True)
+        job = await call.app.get(job.id)
     headers = {"Location": urls(call, job.id)["self"]} | ({} if fresh else {"Idempotency-Replayed": "true"})
+    headers |= _applied(prefers)
     return await job_reply(call, job, 200 if job.ended else 202, headers=headers, more=_warning(asked, job))
 
 
-def _largest_body(call: Call) -> int:
+def _options(call: Call, asked: Submission, key: str | None) -> Options:
+    """What the body asks for, and what stands beside it."""
+    headers = call.request.headers
+    options: Options = {**asked.options, "owner": call.principal.owner, "idempotency_key": key}
+    if (traced := valid(headers.get("traceparent"))) is not None:
+        options["trace"] = traced
+    if (after := _cancel_after(headers.get("cancel-after"), call.app.limits)) is not None:
+        options["deadline"] = min(after, seconds(options.get("deadline") or after))
+    return options
+
+
+def _cancel_after(text: str | None, limits: Limits) -> float | None:
+    """A deadline by another name: some clients set it on every request they make."""
+    if text is None:
+        return None
+    try:
+        after = seconds(text)
+    except ValueError as error:
+        raise wrong_field("/Cancel-After", str(error), place="header") from None
+    if not 0 < after <= limits.delay:
+        raise wrong_field("/Cancel-After", f"more than 0 and at most {limits.delay:g} s", place="header")
+    return after
+
+
+def _applied(prefers: Preference) -> dict[str, str]:
+    return {"Preference-Applied": prefers.applied} if prefers.applied else {}
+
+
+def largest_body(call: Call) -> int:
     """Before the type is known, a body may be as large as any handler takes."""
     own = (handler.settings.max_payload or 0 for handler in call.app.handlers.values())
     return max(call.app.limits.payload, *own, 0)
@@ -48,7 +79,7 @@ def _warning(asked: Submission, job: Job[Any]) -> dict[str, str]:
     return {"warning": "runAt is in the past, so the job may run at once"} if late else {}
 
 
-KEY = re.compile(r'("?)([!#-\[\]-~]{1,128})\1')
+QUOTED = re.compile(rf'("?)({KEY.pattern})\1')
 
 
 def _idempotency_key(call: Call) -> str | None:
@@ -56,54 +87,37 @@ def _idempotency_key(call: Call) -> str | None:
     sent = call.request.headers.get("idempotency-key")
     if sent is None:
         return None
-    found = KEY.fullmatch(sent)
+    found = QUOTED.fullmatch(sent)
     if found is None:
-        rule = f"1 to 128 visible ASCII characters without spaces or quotes, not {shown(sent)}"
-        raise wrong_field("/Idempotency-Key", rule, place="header")
+        raise wrong_field("/Idempotency-Key", f"{KEY_RULE}, not {shown(sent)}", place="header")
     return found[2]
 
 
 # -- look -----------------------------------------------------------------------------------------------------------
 
 
-async def find(call: Call) -> Response:
-    """A page of the caller's jobs, newest first unless asked otherwise."""
-    page = query.page(call.request.query_params, call.sees)
-    found = await call.app.find(page.query)
-    jobs, has_more = found[: page.limit], len(found) > page.limit
-    cursor = page.cursor_after(jobs[-1].id) if has_more else None
-    data = [job.wire_lite() | {"urls": {"self": urls(call, job.id)["self"]}} for job in jobs]
-    body = to_bytes({"data": data, "nextCursor": cursor, "hasMore": has_more})
-    headers = {"ETag": body_tag(body), "Cache-Control": "private, no-cache"}
-    if cursor is not None:
-        following = urlencode(dict(call.request.query_params) | {"cursor": cursor})
-        headers["Link"] = f'<{call.root or "/"}?{following}>; rel="next"'
-    if matches(call.request.headers.get("if-none-match"), headers["ETag"]):
-        return Response(None, 304, headers)
-    return Response(body, 200, headers, media_type="application/json")
-
-
 async def show(call: Call) -> Response:
     """One job; with `wait`, as soon as there is news of it."""
     params = call.request.query_params
     read = query.each(
-        seconds=lambda: query.wait(params, call.app.limits.wait),
+        wait=lambda: query.wait(params, call.app.limits.wait),
         since=lambda: query.since(params),
         include=lambda: query.words(params, "include", ("payload", "attempts")),
     )
-    seconds, since, include = read["seconds"], read["since"], read["include"]
+    since, include = read["since"], read["include"]
+    prefers = preference(call.request, call.app.limits.wait) if read["wait"] is None else Preference(read["wait"], "")
     payload = "payload" in include
     if "attempts" in include:
         require_operator(call.principal, call.request)
     condition = call.request.headers.get("if-none-match")
     known = _known_version(condition) if since is None else since
     job = await call.job(payload=payload)
-    if seconds and not job.ended and known in (None, job.version):
-        await _news(call, job, seconds, until_end=known is None)
+    if prefers.wait and not job.ended and known in (None, job.version):
+        await _news(call, job, prefers.wait, until_end=known is None)
         job = await call.job(payload=payload)
     if known == job.version or matches(condition, etag(job)):
-        return await _unchanged(call, job, again_at_once=seconds is not None)
-    return await job_reply(call, job, more=await _included(call, job, include))
+        return await _unchanged(call, job, prefers)
+    return await job_reply(call, job, headers=_applied(prefers), more=await _included(call, job, include))
 
 
 async def _included(call: Call, job: Job[Any], include: frozenset[str]) -> dict[str, Any]:
@@ -130,10 +144,10 @@ async def _news(call: Call, job: Job[Any], seconds: float, *, until_end: bool) -
         pass
 
 
-async def _unchanged(call: Call, job: Job[Any], *, again_at_once: bool) -> Response:
+async def _unchanged(call: Call, job: Job[Any], prefers: Preference) -> Response:
     """304. After a wait the caller may ask again at once, unless nothing can come any more."""
-    headers = await job_headers(call, job)
-    if again_at_once and not job.ended:
+    headers = await job_headers(call, job) | _applied(prefers)
+    if prefers.wait is not None and not job.ended:
         headers["Retry-After"] = "0"
     return Response(None, 304, headers)
 
@@ -189,7 +203,7 @@ async def _output_events(call: Call) -> list[Event]:
 
 async def cancel(call: Call) -> Response:
     """Ask for the job's end. 202 while its worker has yet to notice."""
-    why = reason(await _fields(call, "reason"))
+    why = reason(await fields_of(call, "reason"))
     job = await call.app.cancel(call.id, owner=call.sees, by=call.principal.owner, reason=why)
     return await job_reply(call, job, 200 if job.ended else 202)
 
@@ -204,7 +218,7 @@ def reason(fields: Mapping[str, Any]) -> str | None:
 
 async def retry(call: Call) -> Response:
     """A new job that does again what an ended one was to do."""
-    anew = from_start(await _fields(call, "from"))
+    anew = from_start(await fields_of(call, "from"))
     force = query.flag(call.request.query_params, "force")
     job = await call.app.retry(call.id, owner=call.sees, from_start=anew, force=force)
     return await job_reply(call, job, 202, headers={"Location": urls(call, job.id)["self"]})
@@ -241,7 +255,7 @@ async def delete(call: Call) -> Response:
     return Response(None, 204)
 
 
-async def _fields(call: Call, *known: str) -> Mapping[str, Any]:
+async def fields_of(call: Call, *known: str) -> Mapping[str, Any]:
     """The fields of a body that need not be there."""
     text = await read_optional_text(call.request, call.app.limits.payload)
     fields = {} if text is None else read_members(text).values

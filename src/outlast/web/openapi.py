@@ -7,12 +7,13 @@ from inspect import getdoc
 from typing import Any
 
 from outlast.app import Outlast
+from outlast.web.lists import MOST_IDS
 from outlast.web.problems import CODES
 from outlast.web.query import EVENTS_PAGE, JOBS_PAGE, MAX_EVENTS_PAGE, MAX_JOBS_PAGE, MAX_WAIT
-from outlast.web.schemas import FIXED, FREE, TEXT, TIME, WHOLE, Schema, of_handlers, one_of, record, ref
+from outlast.web.schemas import FIXED, FREE, TEXT, TIME, WHOLE, Schema, of_handlers, one_of, or_null, record, ref
 from outlast.web.surface import Route
 
-JSON, STREAM, PLAIN = "application/json", "text/event-stream", "text/plain"
+JSON, STREAM, PLAIN, LINES = "application/json", "text/event-stream", "text/plain", "application/jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,10 @@ def bounded(low: int, high: int, default: int) -> Schema:
 WAIT = query("wait", {"type": "number", "minimum": 0, "maximum": MAX_WAIT}, "seconds to wait for news")
 KEY = header("Idempotency-Key", "the same key within 24 h is the same request")
 TRACEPARENT = header("traceparent", "W3C Trace Context: the trace that the job's attempts join")
+PREFER = header("Prefer", "wait=N: answer as soon as there is news, or the end of a job just submitted, within N s")
+CANCEL_AFTER = header(
+    "Cancel-After", "a duration such as 90s or 5m after which the job fails; the sooner of it and deadlineMs"
+)
 IF_NONE_MATCH = header("If-None-Match", "the ETag the caller has; 304 if it still stands")
 
 BODY = (
@@ -67,7 +72,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", ""): Operation(
         {202: ref("AnyJob"), 200: ref("AnyJob")},
         (*FIELDS, "read_only", "unknown_type", "idempotency_key_reused"),
-        (KEY, TRACEPARENT),
+        (KEY, PREFER, CANCEL_AFTER, TRACEPARENT),
         ref("Submit"),
     ),
     ("GET", ""): Operation(
@@ -87,12 +92,32 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             IF_NONE_MATCH,
         ),
     ),
+    ("POST", "/batch"): Operation({202: ref("BatchReply")}, (*FIELDS, "read_only"), body=ref("Batch")),
+    ("POST", "/status"): Operation(
+        {200: ref("StatusReply")},
+        FIELDS,
+        body=record({"ids": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_IDS}}, closed=True),
+    ),
+    ("GET", "/summary"): Operation(
+        {200: ref("Summary"), 304: {}},
+        ("validation",),
+        (query("since", TIME, "also count what has ended since this time"), IF_NONE_MATCH),
+    ),
+    ("GET", "/batches/{id}"): Operation({200: ref("BatchCounts")}, ("batch_not_found",)),
+    ("POST", "/batches/{id}/cancel"): Operation(
+        {200: ref("BatchCounts"), 202: ref("BatchCounts")},
+        ("batch_not_found", *FIELDS),
+        body=record({"reason": or_null(TEXT | {"maxLength": 500})}, optional=("reason",), closed=True),
+        body_needed=False,
+    ),
+    ("GET", "/batches/{id}/results"): Operation({200: TEXT}, ("batch_not_found",), media=(LINES,)),
     ("POST", "/bulk"): Operation({200: ref("BulkReply")}, (*FIELDS, "bad_cursor"), body=ref("Bulk")),
     ("GET", "/{id}"): Operation(
         {200: ref("AnyJob"), 304: {}},
         ("job_not_found", "validation"),
         (
             WAIT,
+            PREFER,
             query("since", TEXT, "the version the caller has, such as v12"),
             query("include", one_of("payload", "attempts", "payload,attempts"), "what to add"),
             IF_NONE_MATCH,

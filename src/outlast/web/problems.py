@@ -39,6 +39,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "origin_refused": (403, "Another site's page asked for this"),
     "not_found": (404, "No such address"),
     "job_not_found": (404, "No such job"),
+    "batch_not_found": (404, "No such batch"),
     "method_not_allowed": (405, "The method is not allowed here"),
     "not_acceptable": (406, "No form of the answer is acceptable"),
     "request_timeout": (408, "The body took too long"),
@@ -67,6 +68,9 @@ CODES: Mapping[str, tuple[int, str]] = {
     "internal_error": (500, "The server failed"),
     "store_unavailable": (503, "The store does not answer"),
 }
+
+UNTOLD = frozenset({"job_not_found", "batch_not_found"})
+"""Problems that tell nothing of the request."""
 
 RETRY_SECONDS = 2
 
@@ -134,25 +138,22 @@ def problem_of(error: Exception) -> Problem | None:
 def reply(problem: Problem, *, instance: str, request_id: str) -> Response:
     """The problem as a response.
 
-    A job that is not there, not the caller's or removed gives byte for byte the same body, so this one names neither
-    the address nor the request; the request's number is in the header `X-Request-Id` of every response.
+    A job or batch that is not there, not the caller's or removed gives byte for byte the same body, so that names
+    neither the address nor the request; the request's number is in the header `X-Request-Id` of every response.
     """
-    status, title = CODES[problem.code]
-    body: dict[str, Any] = {
-        "type": f"urn:outlast:problem:{problem.code}",
-        "title": title,
-        "status": status,
-        "code": problem.code,
-        "detail": problem.detail,
-    }
-    if problem.code != "job_not_found":
-        body |= {"instance": quote(instance)[:64], "requestId": request_id}
-    body |= problem.more
-    if problem.errors:
-        body["errors"] = list(problem.errors)
+    where = {} if problem.code in UNTOLD else {"instance": quote(instance)[:64], "requestId": request_id}
     headers = {"Cache-Control": "no-store"} | dict(problem.headers)
     # ASCII alone, so that nothing a client sent can disturb a terminal or a page that shows this.
-    return Response(json.dumps(body), status, headers, media_type="application/problem+json")
+    text = json.dumps(document(problem) | where)
+    return Response(text, problem.status, headers, media_type="application/problem+json")
+
+
+def document(problem: Problem) -> dict[str, Any]:
+    """The problem's own members."""
+    status, title = CODES[problem.code]
+    head = {"type": f"urn:outlast:problem:{problem.code}", "title": title, "status": status, "code": problem.code}
+    errors = {"errors": list(problem.errors)} if problem.errors else {}
+    return head | {"detail": problem.detail} | dict(problem.more) | errors
 
 
 def unauthenticated(detail: str, headers: Mapping[str, str] | None = None) -> Problem:

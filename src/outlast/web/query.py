@@ -126,9 +126,9 @@ def page(params: Params, owner: Owner) -> Page:
     filters = "&".join(f"{name}={params[name]}" for name in FILTERS if name in params)
     read = each(
         status=lambda: _statuses(params),
-        created_after=lambda: _instant(params, "createdAfter"),
-        created_before=lambda: _instant(params, "createdBefore"),
-        updated_after=lambda: _instant(params, "updatedAfter"),
+        created_after=lambda: instant_of(params, "createdAfter"),
+        created_before=lambda: instant_of(params, "createdBefore"),
+        updated_after=lambda: instant_of(params, "updatedAfter"),
         before=lambda: _before(params, filters),
         oldest_first=lambda: _oldest_first(params),
         limit=lambda: whole(params, "limit", JOBS_PAGE, 1, MAX_JOBS_PAGE) + 1,
@@ -146,7 +146,8 @@ def _statuses(params: Params) -> frozenset[Status] | None:
     return frozenset(Status(word) for word in found) or None
 
 
-def _instant(params: Params, name: str) -> float | None:
+def instant_of(params: Params, name: str) -> float | None:
+    """The time that a parameter names, in seconds since 1970; None if it is not there."""
     if name not in params:
         return None
     try:

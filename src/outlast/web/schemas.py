@@ -6,10 +6,10 @@ from typing import Any, get_args
 
 from outlast.bulk import FITS
 from outlast.handler import Handler
-from outlast.job import RANK, EndCode, Status
+from outlast.job import LIVE, RANK, EndCode, Status
 from outlast.policy import Limits
 from outlast.web.problems import CODES
-from outlast.web.submit_body import NAME
+from outlast.web.submit_body import BATCH, ITEM_KEY, KEY, MOST_IN_BATCH, NAME
 
 Schema = dict[str, Any]
 
@@ -241,7 +241,55 @@ BULK_REPLY = record(
     optional=("matched", "byStatus", "done", "skipped", "nextCursor"),
 )
 
+COUNTS: Mapping[str, Schema] = {status.value: WHOLE for status in Status}
+
+BATCH_COUNTS = record(
+    {
+        "batchId": TEXT,
+        "status": one_of("live", "ended"),
+        "total": WHOLE,
+        **COUNTS,
+        "urls": record({"self": TEXT, "cancel": TEXT, "results": TEXT}),
+    }
+)
+
+BATCH_REPLY = record(
+    {
+        "batchId": TEXT,
+        "jobs": {
+            "type": "array",
+            "items": record(
+                {"index": WHOLE, "id": TEXT, "replayed": {"const": True}, "problem": ref("Problem")},
+                optional=("id", "replayed", "problem"),
+            ),
+        },
+        "urls": record({"self": TEXT, "cancel": TEXT, "results": TEXT}),
+    }
+)
+
+STATUS_REPLY = record(
+    {
+        "data": {"type": "object", "additionalProperties": ref("JobLite")},
+        "missing": {"type": "array", "items": TEXT},
+    }
+)
+
+SUMMARY = record(
+    {
+        "active": WHOLE,
+        **{status.value: WHOLE for status in Status if status in LIVE},
+        "completedSince": WHOLE,
+        "failedSince": WHOLE,
+        "newest": {"type": "array", "items": ref("JobLite")},
+    },
+    optional=("completedSince", "failedSince"),
+)
+
 FIXED: Mapping[str, Schema] = {
+    "BatchCounts": BATCH_COUNTS,
+    "BatchReply": BATCH_REPLY,
+    "StatusReply": STATUS_REPLY,
+    "Summary": SUMMARY,
     "Job": JOB,
     "JobLite": JOB_LITE,
     "JobPage": JOB_PAGE,
@@ -260,9 +308,18 @@ FIXED: Mapping[str, Schema] = {
 # -- those of each handler ------------------------------------------------------------------------------------------
 
 
+NAME_SCHEMA: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+
+
+def item_fields(limits: Limits) -> dict[str, Schema]:
+    """Those of an item of a batch, which has a key of its own and the batch's id."""
+    fields = submit_fields(limits) | {ITEM_KEY: {"type": "string", "pattern": f"^{KEY.pattern}$"}}
+    del fields[BATCH]
+    return fields
+
+
 def submit_fields(limits: Limits) -> dict[str, Schema]:
     """The fields of a submit beside its type and payload."""
-    name: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
     milliseconds: Schema = {"type": "integer", "minimum": 1, "maximum": int(limits.delay * 1000)}
     return {
         "priority": one_of(*RANK),
@@ -271,9 +328,10 @@ def submit_fields(limits: Limits) -> dict[str, Schema]:
         "deadlineMs": milliseconds,
         "keepMs": milliseconds,
         "maxRetries": {"type": "integer", "minimum": 0, "maximum": limits.max_retries},
-        "tags": {"type": "array", "items": name | {"maxLength": limits.tag}, "maxItems": limits.tags},
+        "tags": {"type": "array", "items": NAME_SCHEMA | {"maxLength": limits.tag}, "maxItems": limits.tags},
         "metadata": FREE,
-        "externalId": name,
+        "externalId": NAME_SCHEMA,
+        BATCH: NAME_SCHEMA,
     }
 
 
@@ -284,11 +342,15 @@ def of_handlers(handlers: Mapping[str, Handler[Any, Any]], limits: Limits) -> di
         own = component(handler.name)
         made |= _hoisted(f"{own}.payload", handler.payload_schema())
         made |= _hoisted(f"{own}.result", handler.result_schema())
-        made[f"{own}.submit"] = _submit({"const": handler.name}, ref(f"{own}.payload"), limits)
+        made[f"{own}.submit"] = _submit({"const": handler.name}, ref(f"{own}.payload"), submit_fields(limits))
+        made[f"{own}.item"] = _submit({"const": handler.name}, ref(f"{own}.payload"), item_fields(limits))
         result = {"type": {"const": handler.name}, "result": or_null(ref(f"{own}.result"))}
         made[f"{own}.job"] = {"allOf": [ref("Job"), {"type": "object", "properties": result}]}
     names = [component(name) for name in handlers]
-    made["Submit"] = _either([ref(f"{name}.submit") for name in names], _submit(TEXT, FREE, limits))
+    made["Submit"] = _either([ref(f"{name}.submit") for name in names], _submit(TEXT, FREE, submit_fields(limits)))
+    items = _either([ref(f"{name}.item") for name in names], _submit(TEXT, FREE, item_fields(limits)))
+    jobs: Schema = {"type": "array", "items": items, "minItems": 1, "maxItems": MOST_IN_BATCH}
+    made["Batch"] = record({"jobs": jobs, BATCH: NAME_SCHEMA}, optional=(BATCH,), closed=True)
     made["AnyJob"] = _either([ref(f"{name}.job") for name in names], ref("Job"))
     return made
 
@@ -298,8 +360,8 @@ def component(type: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", type)
 
 
-def _submit(type: Schema, payload: Schema, limits: Limits) -> Schema:
-    fields = {"type": type, "payload": payload, **submit_fields(limits)}
+def _submit(type: Schema, payload: Schema, others: Mapping[str, Schema]) -> Schema:
+    fields = {"type": type, "payload": payload, **others}
     needed = ("type", "payload") if payload.get("$ref") else ("type",)
     return record(fields, optional=tuple(name for name in fields if name not in needed), closed=True)
 

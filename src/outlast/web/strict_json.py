@@ -68,6 +68,19 @@ def read_members(text: str) -> Members:
         _refuse_syntax(error)
 
 
+def elements(source: str) -> list[str]:
+    """The elements of a list, each exactly as it was written; `source` is a piece of a text that was read."""
+    decoder, found = json.JSONDecoder(), list[str]()
+    at = _after(source, _after(source, 0), "[")
+    while source[at] != "]":
+        _, end = decoder.raw_decode(source, at)
+        found.append(source[at:end])
+        at = _after(source, end)
+        if source[at] == ",":
+            at = _after(source, at, ",")
+    return found
+
+
 # -- what the parser would let pass, or choke on --------------------------------------------------------------------
 
 

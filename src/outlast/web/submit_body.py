@@ -14,12 +14,18 @@ from outlast.handler import Options
 from outlast.job import RANK
 from outlast.notation import canonical
 from outlast.policy import Limits
-from outlast.web.problems import shown, wrong_fields
+from outlast.web.problems import Problem, shown, wrong_field, wrong_fields
 from outlast.web.query import instant
 from outlast.web.strict_json import Members
 
 NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 NAME_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ : -"
+KEY = re.compile(r"[!#-\[\]-~]{1,128}")
+KEY_RULE = "1 to 128 visible ASCII characters without spaces or quotes"
+
+BATCH, ITEM_KEY = "batchId", "idempotencyKey"
+MOST_IN_BATCH = 100
+"""Jobs of one request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,38 @@ def decode(members: Members, limits: Limits) -> Submission:
         raise wrong_fields(wrong)
     options = cast(Options, {OPTIONS[name]: value for name, value in read.items() if name in OPTIONS})
     return Submission(read["type"], members.sources.get("payload", "{}"), options)
+
+
+def decode_item(members: Members, index: int, limits: Limits) -> tuple[Submission, str | None]:
+    """What an item of a batch asks for, and its idempotency key. Raises Problem, with pointers from the batch's top."""
+    values, sources = dict(members.values), dict(members.sources)
+    sources.pop(ITEM_KEY, None)
+    try:
+        key = None if ITEM_KEY not in values else _idempotency_key(values.pop(ITEM_KEY))
+        if BATCH in values:
+            raise wrong_field(f"/{BATCH}", "it is given once, beside the jobs")
+        return decode(Members(values, sources), limits), key
+    except Problem as problem:
+        at = f"/jobs/{index}"
+        raise wrong_fields(
+            [(problem.code, {**one, "pointer": at + one["pointer"]}) for one in problem.errors]
+        ) from None
+
+
+def _idempotency_key(value: Any) -> str:
+    if not isinstance(value, str) or not KEY.fullmatch(value):
+        raise wrong_field(f"/{ITEM_KEY}", f"{KEY_RULE}, not {shown(value)}")
+    return value
+
+
+def read_batch_id(values: Mapping[str, Any], limits: Limits) -> str | None:
+    """The name that a client gives a batch; None if it gives none."""
+    if BATCH not in values:
+        return None
+    try:
+        return _name(values[BATCH], limits)
+    except Wrong as error:
+        raise wrong_field(f"/{BATCH}", str(error)) from None
 
 
 def _missing_or_at_odds(values: Mapping[str, Any]) -> Iterator[dict[str, str]]:
@@ -141,6 +179,7 @@ FIELDS: Mapping[str, Reader] = {
     "tags": _tags,
     "metadata": _metadata,
     "externalId": _name,
+    BATCH: _name,
 }
 
 OPTIONS: Mapping[str, str] = {
@@ -153,6 +192,7 @@ OPTIONS: Mapping[str, str] = {
     "tags": "tags",
     "metadata": "metadata",
     "externalId": "external_id",
+    BATCH: "batch",
 }
 """The fields that are options of a submit, and their names there."""
 

@@ -17,7 +17,7 @@ from outlast.web.call import Call
 from outlast.web.problems import Problem, problem_of, reply, unexpected
 
 EXPOSED = (
-    "ETag, Idempotency-Replayed, Link, Location, Retry-After, Sunset, "
+    "ETag, Idempotency-Replayed, Link, Location, Preference-Applied, Retry-After, Sunset, "
     "X-Output-Complete, X-Output-Offset, X-Output-Resets, X-Request-Id"
 )
 

@@ -198,7 +198,7 @@ class PostgresStore:
             jobs, next_at = await self._claim_each(n, types, ids, worker, ttl, wait=True)
             return Claimed(jobs, next_at)
         claimed: list[Job[Any]] = []
-        next_at: float | None = None
+        next_at = None
         for _ in range(ROUNDS):
             try:
                 jobs, some_were_lost, next_at = await self._claim_next(n - len(claimed), types, worker, ttl)

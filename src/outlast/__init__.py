@@ -9,6 +9,8 @@ async def greet(ctx: Context, name: str) -> str:
     return f"Hello {name}"
 """
 
+from typing import TYPE_CHECKING, Any
+
 from outlast.app import Outlast
 from outlast.blocking import SyncContext
 from outlast.context import Context
@@ -20,8 +22,10 @@ from outlast.errors import (
     InvalidRequest,
     JobConflict,
     JobNotFound,
+    NotAllowed,
     OutlastError,
     Retry,
+    ServerUnavailable,
     SignalTimeout,
     StepTimeout,
     StoreError,
@@ -32,7 +36,11 @@ from outlast.job import Event, Job, Status, Step
 from outlast.principal import Principal
 from outlast.stores import open_store
 
+if TYPE_CHECKING:
+    from outlast.client import Client
+
 __all__ = [
+    "Client",
     "ConfigurationError",
     "Context",
     "ContextClosed",
@@ -43,10 +51,12 @@ __all__ = [
     "Job",
     "JobConflict",
     "JobNotFound",
+    "NotAllowed",
     "Outlast",
     "OutlastError",
     "Principal",
     "Retry",
+    "ServerUnavailable",
     "SignalTimeout",
     "Status",
     "Step",
@@ -57,3 +67,14 @@ __all__ = [
     "WaitTimeout",
     "open_store",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # A program that submits to its own store has no use for it, and may not have what it needs.
+    if name != "Client":
+        raise AttributeError(f"module 'outlast' has no attribute {name!r}")
+    try:
+        from outlast.client import Client
+    except ModuleNotFoundError as error:
+        raise ConfigurationError("outlast.Client needs httpx2: pip install 'outlast[server]'") from error
+    return Client

@@ -7,6 +7,8 @@
     ├── JobNotFound            no such job for this owner
     ├── JobConflict            the job is not in a status that allows this
     ├── WaitTimeout            the job is still live; nothing happened to it
+    ├── NotAllowed             a server does not know the caller, or does not let it do this
+    ├── ServerUnavailable      a server does not answer; try again
     ├── StoreError
     │   ├── StoreUnavailable   the store does not answer; try again
     │   └── StoreRefused       the store is not what it should be: damaged, newer, read-only
@@ -96,6 +98,20 @@ class WaitTimeout(OutlastError, TimeoutError):
     """The job is still live after the time given; it goes on, wait again or follow it."""
 
     code = "wait_timeout"
+
+
+class NotAllowed(OutlastError):
+    """A server does not know the caller, or does not let it do this; another key may."""
+
+    def __init__(self, message: str, *, code: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ServerUnavailable(OutlastError):
+    """A server does not answer, or says that it cannot just now; what was sent is safe to send again."""
+
+    code = "server_unavailable"
 
 
 class StoreError(OutlastError):

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Scope
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
 from outlast.principal import ADMIN, CANCEL, READ, WRITE
-from outlast.web import batches, jobs, lists
+from outlast.web import batches, jobs, lists, operators
 from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
@@ -21,6 +21,8 @@ JOBS = (
     Route("POST", "/bulk", bulk, ADMIN),
     Route("POST", "/status", lists.status, READ),
     Route("GET", "/summary", lists.summary, READ),
+    Route("GET", "/stats", operators.stats, ADMIN),
+    Route("GET", "/workers", operators.workers, ADMIN),
     Route("GET", "/batches/{id}", batches.show_batch, READ),
     Route("POST", "/batches/{id}/cancel", batches.cancel_batch, CANCEL),
     Route("GET", "/batches/{id}/results", batches.batch_results, READ),

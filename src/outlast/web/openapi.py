@@ -7,10 +7,11 @@ from inspect import getdoc
 from typing import Any
 
 from outlast.app import Outlast
+from outlast.web.handler_schemas import of_handlers
 from outlast.web.lists import MOST_IDS
 from outlast.web.problems import CODES
 from outlast.web.query import EVENTS_PAGE, JOBS_PAGE, MAX_EVENTS_PAGE, MAX_JOBS_PAGE, MAX_WAIT
-from outlast.web.schemas import FIXED, FREE, TEXT, TIME, WHOLE, Schema, of_handlers, one_of, or_null, record, ref
+from outlast.web.schemas import FIXED, FREE, TEXT, TIME, WHOLE, Schema, one_of, or_null, record, ref
 from outlast.web.surface import Route
 
 JSON, STREAM, PLAIN, LINES = "application/json", "text/event-stream", "text/plain", "application/jsonl"
@@ -103,6 +104,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ("validation",),
         (query("since", TIME, "also count what has ended since this time"), IF_NONE_MATCH),
     ),
+    ("GET", "/stats"): Operation({200: ref("Stats")}),
+    ("GET", "/workers"): Operation({200: ref("Workers")}),
     ("GET", "/batches/{id}"): Operation({200: ref("BatchCounts")}, ("batch_not_found",)),
     ("POST", "/batches/{id}/cancel"): Operation(
         {200: ref("BatchCounts"), 202: ref("BatchCounts")},

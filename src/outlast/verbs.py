@@ -31,8 +31,8 @@ __all__ = ["ANY", "Opened", "Owner", "Query", "Verbs", "new_id"]
 
 T = TypeVar("T")
 
-HISTORY_AGE = 10.0
-"""Seconds for which the durations that estimates rest on are kept."""
+HISTORY_AGE, NO_HISTORY_AGE = 10.0, 1.0
+"""Seconds for which the durations that estimates rest on are kept, and that there are none."""
 
 
 @dataclass(slots=True)
@@ -156,12 +156,11 @@ class Verbs(ABC):
 
     async def _history(self, type: str, now: float) -> Sequence[float]:
         known_at, durations = self._durations.get(type, (float("-inf"), ()))
-        if now - known_at > HISTORY_AGE:
+        if now - known_at > (HISTORY_AGE if durations else NO_HISTORY_AGE):
             query = Query(type=type, status=frozenset({Status.COMPLETED}), limit=policy.HISTORY)
             jobs = await self.find(query)
             durations = [job.completed_at - job.started_at for job in jobs if job.completed_at and job.started_at]
-            if durations:
-                self._durations[type] = now, durations
+            self._durations[type] = now, durations
         return durations
 
     # -- wait, follow -----------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """What the tests of the web layer stand on: an app with some handlers, a server on a socket, a reader of streams."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
@@ -109,6 +110,17 @@ async def serving(asgi: ASGIApp, app: Outlast) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await task
+
+
+def entry(id: str, owner: str, scopes: str) -> str:
+    """A line of `OUTLAST_KEYS` whose key is its own id."""
+    return f"{id}:{owner}:{scopes}:{hashlib.sha256(id.encode()).hexdigest()}"
+
+
+def as_(key: str, owner: str | None = None) -> dict[str, str]:
+    """The headers of a caller with a key, who may act for an owner."""
+    headers = {"Authorization": f"Bearer {key}"}
+    return headers if owner is None else headers | {"Outlast-Owner": owner}
 
 
 async def submit(http: httpx2.AsyncClient, type: str, base: str = "/jobs", **payload: Any) -> Any:

@@ -8,8 +8,8 @@ import pytest
 
 from outlast import Outlast, Principal
 from outlast.web.service import service
-from tests.web.ground import client, ended, make_app, submit
-from tests.web.test_owners import KEYS, as_
+from tests.web.ground import as_, client, ended, make_app, submit
+from tests.web.test_owners import KEYS
 
 
 @pytest.fixture

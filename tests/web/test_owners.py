@@ -15,12 +15,7 @@ from outlast.errors import ConfigurationError
 from outlast.web import Principal
 from outlast.web.keys import parse_keys
 from outlast.web.service import service
-from tests.web.ground import client, make_app, submit
-
-
-def entry(id: str, owner: str, scopes: str) -> str:
-    return f"{id}:{owner}:{scopes}:{hashlib.sha256(id.encode()).hexdigest()}"
-
+from tests.web.ground import as_, client, entry, make_app, submit
 
 KEYS = [
     entry("ann", "ann", "jobs:read+jobs:write+jobs:cancel"),
@@ -29,10 +24,6 @@ KEYS = [
     entry("writer", "ann", "jobs:write"),
     entry("boss", "boss", "admin"),
 ]
-
-
-def as_(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from urllib.parse import urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
-from outlast.principal import ADMIN, Principal
+from outlast.principal import ADMIN, OWNER_ANY, Principal
 from outlast.web.keys import Key, parse_keys
-from outlast.web.problems import Problem, shown, unauthenticated
+from outlast.web.problems import Problem, shown, unauthenticated, wrong_field
 
 Answer = str | Principal | None
 Authenticate = Callable[[Request], Answer | Awaitable[Answer]]
@@ -87,12 +87,33 @@ class Door:
         if self._authenticate is None:
             _require_own_host(request)
         _require_own_origin(request)
+        return _in_the_place_of(request, await self._principal(request))
+
+    async def _principal(self, request: Request) -> Principal:
         if self._authenticate is None:
             return ANYBODY
         answer = await self._authenticate(request)
         if answer is None:
             raise self._refusal
         return answer if isinstance(answer, Principal) else Principal(answer)
+
+
+# -- for whom -------------------------------------------------------------------------------------------------------
+
+ACTS_FOR = "Outlast-Owner"
+OWNER = re.compile(r"[!-~](?:[ -~]{0,126}[!-~])?")
+
+
+def _in_the_place_of(request: Request, principal: Principal) -> Principal:
+    """Who asks, or the owner that a server asks for."""
+    named = request.headers.getlist(ACTS_FOR)
+    if not named:
+        return principal
+    require(principal, OWNER_ANY)
+    if len(named) > 1 or not OWNER.fullmatch(named[0]):
+        detail = f"once, as 1 to 128 printable ASCII characters, not {shown(', '.join(named))}"
+        raise wrong_field(f"/{ACTS_FOR}", detail, place="header")
+    return principal.acting_for(named[0])
 
 
 # -- keys -----------------------------------------------------------------------------------------------------------

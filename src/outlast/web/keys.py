@@ -36,4 +36,4 @@ def _key(number: int, entry: str) -> Key:
             f"scopes are {', '.join(sorted(SCOPES))}; {RECIPE}"
         )
     id, owner, scopes, digest = found.groups()
-    return Key(id, digest.lower(), Principal(owner, frozenset(scopes.split("+"))))
+    return Key(id, digest.lower(), Principal(owner, frozenset(scopes.split("+")), id))

@@ -7,6 +7,7 @@ from inspect import getdoc
 from typing import Any
 
 from outlast.app import Outlast
+from outlast.principal import USUAL_SCOPES
 from outlast.web.handler_schemas import of_handlers
 from outlast.web.lists import MOST_IDS
 from outlast.web.problems import CODES
@@ -48,6 +49,7 @@ PREFER = header("Prefer", "wait=N: answer as soon as there is news, or the end o
 CANCEL_AFTER = header(
     "Cancel-After", "a duration such as 90s or 5m after which the job fails; the sooner of it and deadlineMs"
 )
+OUTLAST_OWNER = header("Outlast-Owner", "the owner to act for; takes the scope owner:any")
 IF_NONE_MATCH = header("If-None-Match", "the ETag the caller has; 304 if it still stands")
 
 BODY = (
@@ -209,8 +211,9 @@ def _operation(route: Route) -> dict[str, Any]:
     }
     if route.scope is None:
         made["security"] = []
-    if told.parameters:
-        made["parameters"] = list(told.parameters)
+    parameters = [*told.parameters, *([OUTLAST_OWNER] if route.scope in USUAL_SCOPES else ())]
+    if parameters:
+        made["parameters"] = parameters
     if told.body is not None:
         made["requestBody"] = {"content": {JSON: {"schema": told.body}}, "required": told.body_needed}
     return made
@@ -219,8 +222,10 @@ def _operation(route: Route) -> dict[str, Any]:
 def _responses(route: Route, told: Operation) -> dict[str, Any]:
     responses = {str(status): _reply(status, schema, told.media) for status, schema in told.replies.items()}
     always = () if route.scope is None else EVERYWHERE + (UNSAFE if route.method != "GET" else ())
+    if route.scope in USUAL_SCOPES:
+        always += ("validation",)
     codes: dict[int, list[str]] = {}
-    for code in (*told.problems, *always):
+    for code in dict.fromkeys((*told.problems, *always)):
         codes.setdefault(CODES[code][0], []).append(code)
     for status, found in sorted(codes.items()):
         responses[str(status)] = {

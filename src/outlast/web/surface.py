@@ -65,7 +65,7 @@ class Surface:
             response = reply(_problem(error, request, request_id), instance=scope["path"], request_id=request_id)
         response.headers["X-Request-Id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
-        response.headers["Vary"] = "Accept, Authorization, Cookie, Origin"
+        response.headers["Vary"] = "Accept, Authorization, Cookie, Origin, Outlast-Owner"
         response.headers["Access-Control-Expose-Headers"] = EXPOSED
         await response(scope, receive, send)
 

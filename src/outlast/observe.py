@@ -59,6 +59,7 @@ WORDS: Mapping[str, tuple[int, str]] = {
     ),
     "hook.late": (logging.WARNING, "%(count)s calls of hooks were not over within %(seconds)s s and are cut off"),
     "bulk.part": (logging.INFO, "asked to %(action)s many jobs: %(done)s done, %(skipped)s skipped as they had moved"),
+    "access.denied": (logging.INFO, "request %(request_id)s of %(caller)s was refused: %(code)s"),
     "purge.done": (logging.DEBUG, "%(count)s ended jobs removed"),
 }
 

@@ -87,7 +87,7 @@ def test_doctor_exits_with_2_for_keys_that_a_server_would_refuse(place: Place) -
     done = place.inside("doctor", env={"OUTLAST_KEYS": "nonsense"})
     assert done.exit_code == 2
     assert "OUTLAST_KEYS, entry 1: not of this form" in done.stderr
-    assert "printf %s KEY | sha256sum" in done.stderr
+    assert "outlast key new" in done.stderr
     assert "nonsense" not in done.output
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from outlast import Outlast
 from outlast.web.service import service
-from tests.web.ground import client, make_app, submit
+from tests.web.ground import as_, client, entry, make_app, submit
 
 
 @dataclass(frozen=True)
@@ -332,6 +332,16 @@ async def test_61_a_key_that_is_missing_or_wrong_is_never_repeated(monkeypatch: 
             assert "API key" in reply.json()["detail"]
             assert "canary" not in reply.text
             assert reply.headers["www-authenticate"] == "Bearer"
+
+
+async def test_61_a_key_that_has_expired_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [f"{entry(day, 'ann', 'jobs:read')}:{day}" for day in ("2020-01-01", "9999-12-31")]
+    monkeypatch.setenv("OUTLAST_KEYS", ",".join(keys))
+    app = make_app()
+    async with app.lifespan(worker=False), client(service(app)) as http:
+        expired = await http.get("/jobs", headers=as_("2020-01-01"))
+        assert (expired.status_code, expired.json()["detail"]) == (401, "this API key has expired")
+        assert (await http.get("/jobs", headers=as_("9999-12-31"))).status_code == 200
 
 
 WISHES = [

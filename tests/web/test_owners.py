@@ -3,6 +3,7 @@
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from datetime import date
 from typing import Any
 
 import httpx2
@@ -253,6 +254,13 @@ def test_a_key_of_another_form_is_refused_by_its_place(text: str) -> None:
     with pytest.raises(ConfigurationError, match="OUTLAST_KEYS, entry 2") as refused:
         parse_keys(f"{KEYS[0]},{text}")
     assert hashlib.sha256(b"a").hexdigest() not in str(refused.value)
+
+
+def test_a_key_may_end_on_a_day_that_there_is() -> None:
+    until, never = parse_keys(f"{KEYS[0]}:2027-01-31,{KEYS[1]}")
+    assert (until.until, never.until) == (date(2027, 1, 31), None)
+    with pytest.raises(ConfigurationError, match="no day 2027-02-30"):
+        parse_keys(f"{KEYS[0]}:2027-02-30")
 
 
 def test_keys_know_their_owner_and_scopes() -> None:

@@ -5,6 +5,7 @@
     bulk.py                         cancel retry delete of many jobs
     serving.py                      serve worker: be one
     upkeep.py                       sweep doctor: look after a store
+    key.py                          key new: let clients in
     exits.py                        exit codes; what went wrong as a message
     client.py, feed.py              HTTP; a job's events over as many connections as it takes
     watching.py                     a job followed to its end: in lines (plain.py) or drawn live (view.py, live.py)

@@ -10,6 +10,7 @@ import click
 from outlast.cli import exits
 from outlast.cli.database import db
 from outlast.cli.jobs import cancel, delete, get, list_, retry, submit, watch
+from outlast.cli.key import key
 from outlast.cli.serving import serve, worker
 from outlast.cli.upkeep import doctor, sweep
 
@@ -38,7 +39,7 @@ def commands() -> None:
     """
 
 
-for command in (serve, worker, submit, get, watch, list_, cancel, retry, delete, sweep, doctor, db):
+for command in (serve, worker, submit, get, watch, list_, cancel, retry, delete, sweep, doctor, db, key):
     commands.add_command(command)
 
 

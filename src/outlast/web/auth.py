@@ -4,7 +4,6 @@ Open (neither keys nor `authenticate`) is meant for one's own machine: it lets e
 only to names that no foreign web page can have, and `outlast serve` opens it on loopback alone.
 """
 
-import hashlib
 import hmac
 import inspect
 import os
@@ -17,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from outlast.principal import ADMIN, OWNER_ANY, Principal
-from outlast.web.keys import Key, parse_keys
+from outlast.web.keys import Key, digest_of, parse_keys
 from outlast.web.problems import Problem, shown, unauthenticated, wrong_field
 
 Answer = str | Principal | None
@@ -130,10 +129,12 @@ def _holder(keys: Sequence[Key], request: Request) -> Principal | None:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         return None
-    digest = hashlib.sha256(token.strip().encode("utf-8", "surrogateescape")).hexdigest()
+    digest = digest_of(token.strip())
     # Every key is compared, so that the time taken tells nothing.
-    matching = [key.principal for key in keys if hmac.compare_digest(key.digest, digest)]
-    return matching[0] if matching else None
+    matching = [key for key in keys if hmac.compare_digest(key.digest, digest)]
+    if matching and matching[0].expired:
+        raise unauthenticated("this API key has expired", BEARER)
+    return matching[0].principal if matching else None
 
 
 # -- where a browser may come from ----------------------------------------------------------------------------------

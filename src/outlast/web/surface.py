@@ -43,6 +43,10 @@ class Route:
         return params if fixed and all(params.values()) else None
 
 
+Found = Sequence[tuple[Route, Mapping[str, str]]]
+"""The routes of a path, whatever their method, with what the path names."""
+
+
 class Surface:
     """The ASGI app."""
 
@@ -74,15 +78,25 @@ class Surface:
         path = below_root(request.scope)
         found = [(route, params) for route in self._routes if (params := route.match(path)) is not None]
         public = any(route.scope is None for route, _ in found)
-        principal = Principal(None, frozenset()) if public else await self._door.enter(request)
+        caller: Principal | None = None
+        try:
+            caller = Principal(None, frozenset()) if public else await self._door.enter(request)
+            return await self._served(request, request_id, caller, found)
+        except Problem as problem:
+            if problem.status in (401, 403):
+                called = (caller and caller.name) or "a caller without a name"
+                self._app.observe("access.denied", request_id=request_id, caller=called, code=problem.code)
+            raise
+
+    async def _served(self, request: Request, request_id: str, caller: Principal, found: Found) -> Response:
         if not found:
             raise Problem("not_found", "there is nothing at this address")
         method = "GET" if request.method == "HEAD" else request.method
         for route, params in found:
             if route.method == method:
                 if route.scope:
-                    require(principal, route.scope)
-                call = Call(self._app, request, request_id, principal, params, self._readers)
+                    require(caller, route.scope)
+                call = Call(self._app, request, request_id, caller, params, self._readers)
                 return await route.endpoint(call)
         return _other_method(request.method, {route.method for route, _ in found})
 

@@ -65,6 +65,8 @@ HOUSE = (
     "submission",
     "bulk",
     "copying",
+    "secret",
+    "tokens",
     "verbs",
     "aside",
     "app",

@@ -28,6 +28,7 @@ from outlast.stores.batching import Batched
 from outlast.stores.default import default_store
 from outlast.submission import prepare
 from outlast.sweep import Sweeper, recover
+from outlast.tokens import Tokens
 from outlast.tracing import found, valid
 from outlast.verbs import Opened, Verbs, new_id
 from outlast.worker import Worker
@@ -58,6 +59,8 @@ class Outlast(Verbs):
 
     It connects at first use. `async with app`, or `app.lifespan` in a web app, makes sure that it lets go at the end;
     `with app` does in code without an event loop, which calls the verbs by `app.sync`.
+
+    `tokens` mints what a browser may be given in place of a key; see `Tokens`.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class Outlast(Verbs):
         self._connecting: futures.Future[Store] | None = None
         self._aside: Aside | None = None
         self._opened_aside: Opened | None = None
+        self.tokens = Tokens(self._connected)
         self._gate = threading.Lock()
         self._aside_gate = threading.Lock()
 

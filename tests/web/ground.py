@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from starlette.types import ASGIApp
 
 from outlast import Context, Outlast
+from outlast.stores.base import Store
 from outlast.web.server import Server, config_of, listen, url_of
 
 
@@ -26,7 +27,7 @@ class Bill(BaseModel):
     total: float
 
 
-def make_app(store: str = "memory://", **settings: Any) -> Outlast:
+def make_app(store: str | Store = "memory://", **settings: Any) -> Outlast:
     """An app with one handler for each thing a test wants to see happen."""
     app = Outlast(store, **settings)
 
@@ -110,6 +111,9 @@ async def serving(asgi: ASGIApp, app: Outlast) -> AsyncIterator[str]:
     finally:
         server.should_exit = True
         await task
+
+
+SECRET = "of-the-tests-alone-and-long-enough"
 
 
 def entry(id: str, owner: str, scopes: str) -> str:

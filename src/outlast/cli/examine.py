@@ -17,6 +17,7 @@ from outlast.cli.text import safe
 from outlast.job import Job
 from outlast.policy import NO_LIMIT, Limits
 from outlast.presence import WorkerInfo
+from outlast.secret import signing_secrets
 from outlast.stores import open_store
 from outlast.stores.base import Query, Store
 from outlast.stores.default import default_store
@@ -34,7 +35,8 @@ def report(app: Outlast) -> Iterator[str]:
     """Line by line. Raises ConfigurationError, StoreRefused, StoreUnavailable at what stands in the way."""
     yield from _installed()
     yield from _environment()
-    keys = parse_keys(os.environ.get("OUTLAST_KEYS", ""))  # raises as a server would
+    keys = parse_keys(os.environ.get("OUTLAST_KEYS", ""))  # raises as a server would, and so does this:
+    signing_secrets(os.environ.get("OUTLAST_SECRET", ""))
     yield from _handlers(app)
     yield from _caps(app.limits)
     for setting in (*relaxed.settings(app), *(() if keys else (relaxed.OPEN,))):

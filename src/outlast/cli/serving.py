@@ -54,7 +54,7 @@ def serve(
         from outlast.web.server import run
         from outlast.web.service import service
 
-        is_open = Door(None).is_open
+        is_open = Door(app, None).is_open
         if is_open and not is_loopback(host):
             raise Refused(_open_to_all(host))
 

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Scope
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
 from outlast.principal import ADMIN, CANCEL, READ, WRITE
-from outlast.web import batches, jobs, lists, operators
+from outlast.web import batches, jobs, lists, operators, tokens
 from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
@@ -23,6 +23,7 @@ JOBS = (
     Route("GET", "/summary", lists.summary, READ),
     Route("GET", "/stats", operators.stats, ADMIN),
     Route("GET", "/workers", operators.workers, ADMIN),
+    Route("POST", "/tokens", tokens.mint_for_owner, WRITE),
     Route("GET", "/batches/{id}", batches.show_batch, READ),
     Route("POST", "/batches/{id}/cancel", batches.cancel_batch, CANCEL),
     Route("GET", "/batches/{id}/results", batches.batch_results, READ),
@@ -33,6 +34,7 @@ JOBS = (
     Route("GET", "/{id}/result", jobs.result, READ),
     Route("POST", "/{id}/cancel", jobs.cancel, CANCEL),
     Route("POST", "/{id}/retry", jobs.retry, WRITE),
+    Route("POST", "/{id}/tokens", tokens.mint_for_job, WRITE),
     Route("POST", "/{id}/signals/{name}", jobs.signal, WRITE),
 )
 """Below the mount point; a fixed word in a path must stand above the parameter it could be taken for."""
@@ -40,7 +42,7 @@ JOBS = (
 
 def asgi(app: Outlast, authenticate: Authenticate | None = None) -> ASGIApp:
     """The surface as an ASGI app that holds no `/jobs` of its own."""
-    return Surface(app, JOBS, Door(authenticate))
+    return Surface(app, JOBS, Door(app, authenticate))
 
 
 def mount(app: Outlast, host: Any, path: str = "/jobs", authenticate: Authenticate | None = None) -> None:

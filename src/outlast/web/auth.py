@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: keys from the environment, the host's own `authenticate`, or an open server.
+"""Who asks, and what they may do: tokens; keys from the environment, the host's own `authenticate`, or an open server.
 
 Open (neither keys nor `authenticate`) is meant for one's own machine: it lets everybody in as `admin`, so it answers
 only to names that no foreign web page can have, and `outlast serve` opens it on loopback alone.
@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
+from outlast.app import Outlast
 from outlast.principal import ADMIN, OWNER_ANY, Principal
+from outlast.secret import signing_secrets
+from outlast.web.holder import holder_of
 from outlast.web.keys import Key, digest_of, parse_keys
 from outlast.web.problems import Problem, shown, unauthenticated, wrong_field
 
@@ -71,8 +74,10 @@ NOT_RECOGNISED = "the application that this is mounted in (its `authenticate`) d
 class Door:
     """Lets a request in as a Principal, or raises Problem."""
 
-    def __init__(self, authenticate: Authenticate | None) -> None:
+    def __init__(self, app: Outlast, authenticate: Authenticate | None) -> None:
+        signing_secrets(os.environ.get("OUTLAST_SECRET", ""))  # one that is no good is said at the start
         keys = parse_keys(os.environ.get("OUTLAST_KEYS", ""))
+        self._app = app
         self._authenticate = _awaited(authenticate) if authenticate else _by_keys(keys) if keys else None
         self._refusal = unauthenticated(NOT_RECOGNISED) if authenticate else unauthenticated(NO_KEY, BEARER)
 
@@ -86,7 +91,8 @@ class Door:
         if self._authenticate is None:
             _require_own_host(request)
         _require_own_origin(request)
-        return _in_the_place_of(request, await self._principal(request))
+        holder = await holder_of(self._app, request)
+        return _in_the_place_of(request, holder or await self._principal(request))
 
     async def _principal(self, request: Request) -> Principal:
         if self._authenticate is None:

@@ -1,10 +1,13 @@
 """The body of a request as text: of bounded size, in bounded time, JSON by its own word, and UTF-8."""
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.requests import Request
 
-from outlast.web.problems import Problem, shown
+from outlast.web.problems import Problem, shown, wrong_field
+from outlast.web.strict_json import read_members
 
 SECONDS = 30.0
 """How long a body may take to arrive."""
@@ -21,6 +24,17 @@ async def read_optional_text(request: Request, limit: int) -> str | None:
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:
         return None
     return await read_text(request, limit)
+
+
+async def read_fields(request: Request, limit: int, *known: str) -> Mapping[str, Any]:
+    """The fields of a body that may be left out. Raises Problem for one that is not known."""
+    text = await read_optional_text(request, limit)
+    fields = {} if text is None else read_members(text).values
+    for name in fields:
+        if name not in known:
+            detail = f"there is no such field; known is {', '.join(known)}"
+            raise wrong_field(f"/{shown(name)[1:-1]}", detail, code="unknown_field")
+    return fields
 
 
 def _require_json(request: Request) -> None:

@@ -11,6 +11,7 @@ from outlast.app import Outlast
 from outlast.job import Event, Job
 from outlast.principal import Principal
 from outlast.verbs import Owner
+from outlast.web.holder import Holder
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ class Call:
         """The path the surface is mounted under; every address in a reply begins with it."""
         root: str = self.request.scope.get("root_path", "")
         return root.rstrip("/")
+
+    def told(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a job or an event, without those that name an owner if the caller is not to know them."""
+        hidden = {"owner", "by"} if isinstance(self.principal, Holder) else ()
+        return {name: value for name, value in fields.items() if name not in hidden}
 
     async def job(self, *, payload: bool = False) -> Job[Any]:
         """The job the address names, if it is there for this caller. Raises JobNotFound."""

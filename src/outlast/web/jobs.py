@@ -15,13 +15,14 @@ from outlast.policy import Limits, seconds
 from outlast.tracing import valid
 from outlast.web import query
 from outlast.web.auth import require_operator
-from outlast.web.body import read_optional_text, read_text
+from outlast.web.body import read_fields, read_optional_text, read_text
 from outlast.web.call import Call
 from outlast.web.prefer import Preference, preference
 from outlast.web.problems import Problem, shown, wrong_field
 from outlast.web.replies import etag, job_headers, job_reply, matches, urls
 from outlast.web.strict_json import read, read_members
 from outlast.web.submit_body import KEY, KEY_RULE, Submission, decode
+from outlast.web.tokens import to_follow, used_up
 
 # -- in -------------------------------------------------------------------------------------------------------------
 
@@ -30,13 +31,15 @@ async def submit(call: Call) -> Response:
     """Accept a job. 202: it is committed. 200: it has ended, within the time that the caller prefers to wait."""
     key, prefers = _idempotency_key(call), preference(call.request, call.app.limits.wait, "respond-async")
     asked = decode(read_members(await read_text(call.request, largest_body(call))), call.app.limits)
-    job, fresh = await call.app.submit_json(asked.type, asked.payload_json, **_options(call, asked, key))
+    async with used_up(call, asked.type):
+        job, fresh = await call.app.submit_json(asked.type, asked.payload_json, **_options(call, asked, key))
     if prefers.wait and not job.ended:
         await _news(call, job, prefers.wait, until_end=True)
         job = await call.app.get(job.id)
     headers = {"Location": urls(call, job.id)["self"]} | ({} if fresh else {"Idempotency-Replayed": "true"})
     headers |= _applied(prefers)
-    return await job_reply(call, job, 200 if job.ended else 202, headers=headers, more=_warning(asked, job))
+    more = _warning(asked, job) | await to_follow(call, job)
+    return await job_reply(call, job, 200 if job.ended else 202, headers=headers, more=more)
 
 
 def _options(call: Call, asked: Submission, key: str | None) -> Options:
@@ -257,10 +260,4 @@ async def delete(call: Call) -> Response:
 
 async def fields_of(call: Call, *known: str) -> Mapping[str, Any]:
     """The fields of a body that need not be there."""
-    text = await read_optional_text(call.request, call.app.limits.payload)
-    fields = {} if text is None else read_members(text).values
-    for name in fields:
-        if name not in known:
-            detail = f"there is no such field; known is {', '.join(known)}"
-            raise wrong_field(f"/{shown(name)[1:-1]}", detail, code="unknown_field")
-    return fields
+    return await read_fields(call.request, call.app.limits.payload, *known)

@@ -8,6 +8,7 @@ from typing import Any
 
 from outlast.app import Outlast
 from outlast.principal import USUAL_SCOPES
+from outlast.tokens import LONGEST, TTL
 from outlast.web.handler_schemas import of_handlers
 from outlast.web.lists import MOST_IDS
 from outlast.web.problems import CODES
@@ -42,6 +43,11 @@ def bounded(low: int, high: int, default: int) -> Schema:
     return {"type": "integer", "minimum": low, "maximum": high, "default": default}
 
 
+def _scopes(*words: str) -> Schema:
+    return {"type": "array", "items": one_of(*words), "minItems": 1, "default": ["read"]}
+
+
+TTL_MS = bounded(1000, int(LONGEST * 1000), int(TTL * 1000))
 WAIT = query("wait", {"type": "number", "minimum": 0, "maximum": MAX_WAIT}, "seconds to wait for news")
 KEY = header("Idempotency-Key", "the same key within 24 h is the same request")
 TRACEPARENT = header("traceparent", "W3C Trace Context: the trace that the job's attempts join")
@@ -108,6 +114,22 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("GET", "/stats"): Operation({200: ref("Stats")}),
     ("GET", "/workers"): Operation({200: ref("Workers")}),
+    ("POST", "/tokens"): Operation(
+        {201: ref("Token")},
+        ("tokens_off", *FIELDS),
+        body=record(
+            {"scope": _scopes("read", "submit"), "type": TEXT, "ttlMs": TTL_MS},
+            optional=("scope", "type", "ttlMs"),
+            closed=True,
+        ),
+        body_needed=False,
+    ),
+    ("POST", "/{id}/tokens"): Operation(
+        {201: ref("Token")},
+        ("job_not_found", "tokens_off", *FIELDS),
+        body=record({"scope": _scopes("read", "cancel"), "ttlMs": TTL_MS}, optional=("scope", "ttlMs"), closed=True),
+        body_needed=False,
+    ),
     ("GET", "/batches/{id}"): Operation({200: ref("BatchCounts")}, ("batch_not_found",)),
     ("POST", "/batches/{id}/cancel"): Operation(
         {200: ref("BatchCounts"), 202: ref("BatchCounts")},
@@ -134,6 +156,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ("job_not_found", "not_acceptable", "validation", "quota_exceeded"),
         (
             query("after", WHOLE, "the number of the last event the caller has; 0 is from the start"),
+            query("token", TEXT, "a share token, where no header can be set"),
             header("Last-Event-ID", "the same, as browsers send it; it goes before `after`"),
             query("limit", bounded(1, MAX_EVENTS_PAGE, EVENTS_PAGE), "events to a page of JSON"),
             WAIT,
@@ -176,7 +199,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/openapi.json"): Operation({200: FREE}),
 }
 
-MEANING = {200: "it is done", 202: "it is accepted", 204: "there is nothing to send", 304: "nothing has changed"}
+MEANING = {
+    200: "it is done",
+    201: "it is made",
+    202: "it is accepted",
+    204: "there is nothing to send",
+    304: "nothing has changed",
+}
 MEANING |= {503: "jobs do not get done"}
 
 

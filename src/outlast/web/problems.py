@@ -50,6 +50,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "job_cancelled": (409, "The job was cancelled"),
     "job_not_retryable": (409, "The job is completed"),
     "inbox_full": (409, "The job's inbox is full"),
+    "tokens_off": (409, "This server signs no tokens"),
     # how the body is sent
     "payload_too_large": (413, "The body is too large"),
     "unsupported_media_type": (415, "The body is not sent as JSON"),

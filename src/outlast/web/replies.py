@@ -36,7 +36,7 @@ async def shown_job(call: Call, job: Job[Any]) -> dict[str, Any]:
     """The job with its steps."""
     shown = job.wire(steps=await call.app.steps(job.id))
     poll_after, remaining = await _outlook(call, job)
-    return shown | {
+    return call.told(shown) | {
         "estimatedCompletion": None if remaining is None else rfc3339(await call.app.now() + remaining),
         "pollAfterMs": None if poll_after is None else round(poll_after * 1000),
         "urls": urls(call, job.id),

@@ -138,8 +138,9 @@ JOB = record(
         "usage": or_null(FREE),
         "urls": record({"self": TEXT, "events": TEXT, "result": TEXT, "cancel": TEXT}),
         "warning": TEXT,
+        "token": ref("Token"),
     },
-    optional=("payload", "attempts", "result", "warning"),
+    optional=("owner", "payload", "attempts", "result", "warning", "token"),
 )
 
 JOB_PAGE = record(
@@ -305,9 +306,12 @@ WORKER = record(
     }
 )
 
+TOKEN = record({"token": TEXT, "expiresAt": TIME})
+
 FIXED: Mapping[str, Schema] = {
     "Stats": STATS,
     "Workers": record({"data": {"type": "array", "items": WORKER}}),
+    "Token": TOKEN,
     "BatchCounts": BATCH_COUNTS,
     "BatchReply": BATCH_REPLY,
     "StatusReply": STATUS_REPLY,

@@ -58,7 +58,7 @@ def service(
     authenticate: as in `app.mount`.
     pages: routes to be served beside the service's own.
     """
-    door = Door(authenticate)
+    door = Door(app, authenticate)
     beside = Surface(app, (*SERVICE, Route("GET", "", index, None)), door)
     routes: list[BaseRoute] = [
         BareMount(MOUNT, app=Surface(app, JOBS, door)),

@@ -157,7 +157,7 @@ def frame(data: Mapping[str, Any], *, id: int | None = None, retry: int | None =
 
 async def event_data(call: Call, event: Event) -> dict[str, Any]:
     """An event as it goes out: the last one brings the job as it has ended."""
-    data = event.wire(call.id)
+    data = call.told(event.wire(call.id))
     if event.is_end:
         data["job"] = await job_in_event(call, await call.job())
     return data

@@ -14,6 +14,7 @@ from outlast.app import Outlast
 from outlast.principal import Principal
 from outlast.web.auth import Door, require
 from outlast.web.call import Call
+from outlast.web.holder import Holder, require_place
 from outlast.web.problems import Problem, problem_of, reply, unexpected
 
 EXPOSED = (
@@ -91,6 +92,8 @@ class Surface:
     async def _served(self, request: Request, request_id: str, caller: Principal, found: Found) -> Response:
         if not found:
             raise Problem("not_found", "there is nothing at this address")
+        if isinstance(caller, Holder):
+            require_place(caller, request.method, below_root(request.scope))
         method = "GET" if request.method == "HEAD" else request.method
         for route, params in found:
             if route.method == method:

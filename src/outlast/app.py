@@ -56,6 +56,7 @@ class Outlast(Verbs):
     limits: the caps; see `Limits`.
     lifespan: called with the app by each worker as it starts; what its `async with` gives is `ctx.state` in the
         handlers, and is let go of when the worker has handed back its jobs.
+    cors: the origins, such as `https://shop.example`, whose pages may call the HTTP surface from a browser.
 
     It connects at first use. `async with app`, or `app.lifespan` in a web app, makes sure that it lets go at the end;
     `with app` does in code without an event loop, which calls the verbs by `app.sync`.
@@ -72,6 +73,7 @@ class Outlast(Verbs):
         lease: Duration = LEASE,
         limits: Limits | None = None,
         lifespan: Lifespan | None = None,
+        cors: Collection[str] = (),
     ) -> None:
         super().__init__(limits or Limits())
         self.store = store
@@ -79,6 +81,7 @@ class Outlast(Verbs):
         self.concurrency = concurrency
         self.grace = seconds(grace)
         self.lease = seconds(lease)
+        self.cors = cors
         self.observe = Observe()
         self._hooks: dict[str, list[Hook]] = {}
         self._context: Callable[..., Context] = Context

@@ -39,6 +39,7 @@ def report(app: Outlast) -> Iterator[str]:
     signing_secrets(os.environ.get("OUTLAST_SECRET", ""))
     yield from _handlers(app)
     yield from _caps(app.limits)
+    yield _line("cors", ", ".join(app.cors) or "off")
     for setting in (*relaxed.settings(app), *(() if keys else (relaxed.OPEN,))):
         yield _line("relaxed", setting)
     yield from asyncio.run(_store(app.store or default_store(os.environ)))

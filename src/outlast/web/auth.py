@@ -18,6 +18,7 @@ from starlette.requests import Request
 from outlast.app import Outlast
 from outlast.principal import ADMIN, OWNER_ANY, Principal
 from outlast.secret import signing_secrets
+from outlast.web.cors import Cors
 from outlast.web.holder import holder_of
 from outlast.web.keys import Key, digest_of, parse_keys
 from outlast.web.problems import Problem, shown, unauthenticated, wrong_field
@@ -78,6 +79,7 @@ class Door:
         signing_secrets(os.environ.get("OUTLAST_SECRET", ""))  # one that is no good is said at the start
         keys = parse_keys(os.environ.get("OUTLAST_KEYS", ""))
         self._app = app
+        self.cors = Cors(app.cors)
         self._authenticate = _awaited(authenticate) if authenticate else _by_keys(keys) if keys else None
         self._refusal = unauthenticated(NOT_RECOGNISED) if authenticate else unauthenticated(NO_KEY, BEARER)
 
@@ -90,7 +92,8 @@ class Door:
         """The principal of a request that comes from where it may."""
         if self._authenticate is None:
             _require_own_host(request)
-        _require_own_origin(request)
+        if not self.cors.allows(request.headers.get("origin")):
+            _require_own_origin(request)
         holder = await holder_of(self._app, request)
         return _in_the_place_of(request, holder or await self._principal(request))
 

@@ -17,11 +17,6 @@ from outlast.web.call import Call
 from outlast.web.holder import Holder, require_place
 from outlast.web.problems import Problem, problem_of, reply, unexpected
 
-EXPOSED = (
-    "ETag, Idempotency-Replayed, Link, Location, Preference-Applied, Retry-After, Sunset, "
-    "X-Output-Complete, X-Output-Offset, X-Output-Resets, X-Request-Id"
-)
-
 logger = logging.getLogger("outlast.web")
 
 
@@ -63,7 +58,7 @@ class Surface:
         request = Request(scope, receive)
         request_id = "req_" + secrets.token_hex(8)
         try:
-            response = await self._answer(request, request_id)
+            response = self._door.cors.preflight(request) or await self._answer(request, request_id)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -71,7 +66,7 @@ class Surface:
         response.headers["X-Request-Id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Vary"] = "Accept, Authorization, Cookie, Origin, Outlast-Owner"
-        response.headers["Access-Control-Expose-Headers"] = EXPOSED
+        response.headers.update(self._door.cors.headers(request))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, request_id: str) -> Response:

@@ -49,7 +49,7 @@ NO_LIMIT = 2**53 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Caps on what one job may hold. Sizes in bytes, times in seconds.
+    """Caps on what one job may hold, and on its owner. Sizes in bytes, times in seconds; `submits` within a minute.
 
     None, or NO_LIMIT where types are checked, means no limit; 0 means nothing at all. `delay` has a limit always.
     Raises ValueError for what is no such number.
@@ -68,6 +68,7 @@ class Limits:
     max_retries: int = 100
     delay: float = 365 * 86400.0
     wait: float = 25.0
+    submits: int = NO_LIMIT
 
     def __post_init__(self) -> None:
         for one in fields(self):

@@ -51,6 +51,8 @@ def test_doctor_tells_all_there_is(place: Place) -> None:
         "did you mean OUTLAST_STORE?",
         "handler       greet, timeout 900 s, 3 retries",
         "cap           payload 1048576",
+        "cap           submits none",
+        "cors          off",
         f"store         sqlite:///{place.folder}/jobs.db",
         "schema 1",
         "durability    every commit is synced to the disk",

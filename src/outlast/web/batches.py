@@ -32,9 +32,10 @@ async def submit_batch(call: Call) -> Response:
     body = read_members(await read_text(call.request, largest_body(call)))
     items = [decode_item(item, index, call.app.limits) for index, item in enumerate(_items(body))]
     batch = read_batch_id(body.values, call.app.limits) or new_batch(await call.app.now())
+    left = await call.submits(len(items))
     answers = await asyncio.gather(*(_submitted(call, batch, *item) for item in items))
     jobs = [{"index": index, **answer} for index, answer in enumerate(answers)]
-    return json_reply({"batchId": batch, "jobs": jobs, "urls": urls(call, batch)}, 202)
+    return json_reply({"batchId": batch, "jobs": jobs, "urls": urls(call, batch)}, 202, left)
 
 
 def new_batch(now: float) -> str:

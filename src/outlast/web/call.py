@@ -12,11 +12,12 @@ from outlast.job import Event, Job
 from outlast.principal import Principal
 from outlast.verbs import Owner
 from outlast.web.holder import Holder
+from outlast.web.quota import Quota
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an endpoint is given. `readers` counts the open streams of each owner in this process."""
+    """What an endpoint is given. Of each owner, `readers` counts the open streams in this process, `quota` submits."""
 
     app: Outlast
     request: Request
@@ -24,6 +25,7 @@ class Call:
     principal: Principal
     params: Mapping[str, str]
     readers: Counter[str | None]
+    quota: Quota
 
     @property
     def id(self) -> str:
@@ -45,6 +47,10 @@ class Call:
         """Fields of a job or an event, without those that name an owner if the caller is not to know them."""
         hidden = {"owner", "by"} if isinstance(self.principal, Holder) else ()
         return {name: value for name, value in fields.items() if name not in hidden}
+
+    async def submits(self, count: int = 1) -> dict[str, str]:
+        """Count submits of the caller's; answers the headers that say how many are left. Raises Problem at the cap."""
+        return self.quota.take(self.principal.owner, count, self.app.limits.submits, await self.app.now())
 
     async def job(self, *, payload: bool = False) -> Job[Any]:
         """The job the address names, if it is there for this caller. Raises JobNotFound."""

@@ -31,13 +31,14 @@ async def submit(call: Call) -> Response:
     """Accept a job. 202: it is committed. 200: it has ended, within the time that the caller prefers to wait."""
     key, prefers = _idempotency_key(call), preference(call.request, call.app.limits.wait, "respond-async")
     asked = decode(read_members(await read_text(call.request, largest_body(call))), call.app.limits)
+    left = await call.submits()
     async with used_up(call, asked.type):
         job, fresh = await call.app.submit_json(asked.type, asked.payload_json, **_options(call, asked, key))
     if prefers.wait and not job.ended:
         await _news(call, job, prefers.wait, until_end=True)
         job = await call.app.get(job.id)
     headers = {"Location": urls(call, job.id)["self"]} | ({} if fresh else {"Idempotency-Replayed": "true"})
-    headers |= _applied(prefers)
+    headers |= _applied(prefers) | left
     more = _warning(asked, job) | await to_follow(call, job)
     return await job_reply(call, job, 200 if job.ended else 202, headers=headers, more=more)
 
@@ -223,8 +224,9 @@ async def retry(call: Call) -> Response:
     """A new job that does again what an ended one was to do."""
     anew = from_start(await fields_of(call, "from"))
     force = query.flag(call.request.query_params, "force")
+    left = await call.submits()
     job = await call.app.retry(call.id, owner=call.sees, from_start=anew, force=force)
-    return await job_reply(call, job, 202, headers={"Location": urls(call, job.id)["self"]})
+    return await job_reply(call, job, 202, headers={"Location": urls(call, job.id)["self"]} | left)
 
 
 def from_start(fields: Mapping[str, Any]) -> bool:

@@ -80,7 +80,7 @@ UNSAFE = ("origin_refused",)
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", ""): Operation(
         {202: ref("AnyJob"), 200: ref("AnyJob")},
-        (*FIELDS, "read_only", "unknown_type", "idempotency_key_reused"),
+        (*FIELDS, "read_only", "unknown_type", "idempotency_key_reused", "quota_exceeded"),
         (KEY, PREFER, CANCEL_AFTER, TRACEPARENT),
         ref("Submit"),
     ),
@@ -101,7 +101,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             IF_NONE_MATCH,
         ),
     ),
-    ("POST", "/batch"): Operation({202: ref("BatchReply")}, (*FIELDS, "read_only"), body=ref("Batch")),
+    ("POST", "/batch"): Operation(
+        {202: ref("BatchReply")}, (*FIELDS, "read_only", "quota_exceeded"), body=ref("Batch")
+    ),
     ("POST", "/status"): Operation(
         {200: ref("StatusReply")},
         FIELDS,
@@ -181,7 +183,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/{id}/retry"): Operation(
         {202: ref("AnyJob")},
-        ("job_not_found", "job_live", "job_not_retryable", *FIELDS),
+        ("job_not_found", "job_live", "job_not_retryable", "quota_exceeded", *FIELDS),
         (query("force", {"type": "boolean", "default": False}, "also a completed job"),),
         record({"from": one_of("checkpoint", "start")}, optional=("from",), closed=True),
         body_needed=False,

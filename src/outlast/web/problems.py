@@ -75,6 +75,9 @@ UNTOLD = frozenset({"job_not_found", "batch_not_found"})
 
 RETRY_SECONDS = 2
 
+REGISTERED = {"quota_exceeded": "https://iana.org/assignments/http-problem-types#quota-exceeded"}
+"""Codes that have a type of their own by draft-ietf-httpapi-ratelimit-headers-10."""
+
 
 class Problem(Exception):
     """An answer other than the one asked for.
@@ -152,7 +155,8 @@ def reply(problem: Problem, *, instance: str, request_id: str) -> Response:
 def document(problem: Problem) -> dict[str, Any]:
     """The problem's own members."""
     status, title = CODES[problem.code]
-    head = {"type": f"urn:outlast:problem:{problem.code}", "title": title, "status": status, "code": problem.code}
+    type = REGISTERED.get(problem.code, f"urn:outlast:problem:{problem.code}")
+    head = {"type": type, "title": title, "status": status, "code": problem.code}
     errors = {"errors": list(problem.errors)} if problem.errors else {}
     return head | {"detail": problem.detail} | dict(problem.more) | errors
 

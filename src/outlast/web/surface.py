@@ -16,6 +16,7 @@ from outlast.web.auth import Door, require
 from outlast.web.call import Call
 from outlast.web.holder import Holder, require_place
 from outlast.web.problems import Problem, problem_of, reply, unexpected
+from outlast.web.quota import Quota
 
 logger = logging.getLogger("outlast.web")
 
@@ -51,6 +52,7 @@ class Surface:
         self._routes = routes
         self._door = door
         self._readers: Counter[str | None] = Counter()
+        self._quota = Quota()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -94,7 +96,7 @@ class Surface:
             if route.method == method:
                 if route.scope:
                     require(caller, route.scope)
-                call = Call(self._app, request, request_id, caller, params, self._readers)
+                call = Call(self._app, request, request_id, caller, params, self._readers, self._quota)
                 return await route.endpoint(call)
         return _other_method(request.method, {route.method for route, _ in found})
 

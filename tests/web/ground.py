@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -125,6 +127,13 @@ def as_(key: str, owner: str | None = None) -> dict[str, str]:
     """The headers of a caller with a key, who may act for an owner."""
     headers = {"Authorization": f"Bearer {key}"}
     return headers if owner is None else headers | {"Outlast-Owner": owner}
+
+
+def is_a_test(reference: str) -> bool:
+    """Whether `tests/web/test_x.py::test_name` is there."""
+    file, _, name = reference.partition("::")
+    path = Path(__file__).parents[2] / file
+    return path.is_file() and re.search(rf"^(async )?def {name}\(", path.read_text(), re.MULTILINE) is not None
 
 
 async def submit(http: httpx2.AsyncClient, type: str, base: str = "/jobs", **payload: Any) -> Any:

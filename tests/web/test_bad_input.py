@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,9 +11,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from outlast import Outlast
+from outlast import Context, Outlast
 from outlast.web.service import service
-from tests.web.ground import as_, client, entry, make_app, submit
+from tests.web.ground import as_, client, entry, is_a_test, make_app, submit
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,9 @@ BODIES = [
     text_of("17 lone surrogate", "lone_surrogate", '{"name": "\\ud800"}'),
     field_of("18", "prioritty", "high", code="unknown_field", says="priority"),
     field_of("18", "webhook", {}, code="unknown_field"),
+    Bad("17 lone low surrogate", 400, "lone_surrogate", b'{"type": "\\udc00"}'),
+    Bad("15 duplicate field", 400, "duplicate_key", b'{"type": "greet", "type": "bill"}', says="'type'"),
+    Bad("12 in a field", 400, "number_range", b'{"type": "greet", "delayMs": 9007199254740992}', says="string"),
     *(
         field_of("19", name, "x", code="read_only")
         for name in ("owner", "userId", "user_id", "state", "status", "attempt", "lease", "created_at", "result", "id")
@@ -138,6 +142,24 @@ KEYS = [
 ]
 
 
+ELSEWHERE = {
+    51: "tests/web/test_owners.py::test_another_owners_job_is_not_there",
+    52: "tests/web/test_jobs.py::test_52_53_cancelling_is_idempotent",
+    53: "tests/web/test_jobs.py::test_52_53_cancelling_is_idempotent",
+    54: "tests/web/test_events.py::test_54_a_cursor_the_log_does_not_reach_is_told_so",
+}
+LEFT_OUT = dict.fromkeys(range(42, 50), "a job has no callback yet: unknown_field, as 18")
+LEFT_OUT |= {59: "there are no sockets yet"}
+
+
+def test_every_number_of_the_catalogue_is_tried_or_says_why_not() -> None:
+    named = [bad.number for bad in BODIES + KEYS] + [query[0] for query in QUERIES]
+    named += [name.removeprefix("test_") for name in globals() if name.startswith("test_")]
+    here = {int(found[0]) for name in named if (found := re.match(r"\d+", name))}
+    assert all(is_a_test(reference) for reference in ELSEWHERE.values())
+    assert sorted(here | ELSEWHERE.keys() | LEFT_OUT.keys()) == list(range(1, 62))
+
+
 @pytest.mark.parametrize("bad", BODIES + KEYS, ids=lambda bad: bad.number)
 async def test_a_bad_submit_is_refused_with_its_code(idle: httpx2.AsyncClient, app: Outlast, bad: Bad) -> None:
     reply = await idle.post("/jobs", content=raw(bad.body), headers={"Content-Type": "application/json"} | bad.headers)
@@ -185,6 +207,18 @@ async def closed(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with suppress(ConnectionError):
         await writer.wait_closed()
+
+
+async def test_22_near_names_are_told_and_no_more_than_ten() -> None:
+    app = Outlast("memory://")
+
+    async def act(ctx: Context) -> None: ...
+
+    for number in range(30):
+        app.handler(name=f"act{number}")(act)
+    async with app.lifespan(worker=False), client(service(app)) as http:
+        detail = (await http.post("/jobs", json={"type": "act"})).json()["detail"]
+    assert 1 <= len(re.findall(r"act\d+", detail)) <= 10
 
 
 async def test_a_body_that_drips_is_not_waited_for(live: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:

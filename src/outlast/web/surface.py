@@ -67,6 +67,7 @@ class Surface:
             response = reply(_problem(error, request, request_id), instance=scope["path"], request_id=request_id)
         response.headers["X-Request-Id"] = request_id
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers.setdefault("Cache-Control", "no-store")
         response.headers["Vary"] = "Accept, Authorization, Cookie, Origin, Outlast-Owner"
         response.headers.update(self._door.cors.headers(request))
         await response(scope, receive, send)

@@ -49,15 +49,24 @@ class Client:
     ----------
     url: the address that jobs lie under, such as `https://example.com/jobs`.
     key: sent as a bearer token: an API key, or a share token.
+    owner: for whom it acts; takes a key with the scope `owner:any`.
     timeout: seconds that an answer may take beyond what is waited for.
     http: a client of httpx2 of your own, with its own proxies, certificates or headers; it is not closed.
     """
 
     def __init__(
-        self, url: str, *, key: str | None = None, timeout: float = 30.0, http: httpx2.AsyncClient | None = None
+        self,
+        url: str,
+        *,
+        key: str | None = None,
+        owner: str | None = None,
+        timeout: float = 30.0,
+        http: httpx2.AsyncClient | None = None,
     ) -> None:
         self._url, self._timeout = url.rstrip("/"), timeout
         self._headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+        if owner is not None:
+            self._headers["Outlast-Owner"] = owner
         self._own = http is None
         self._http = httpx2.AsyncClient() if http is None else http
 

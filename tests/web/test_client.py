@@ -30,7 +30,7 @@ from outlast import (
 )
 from outlast.client import TRIES, job_of
 from outlast.web.service import service
-from tests.web.ground import serving
+from tests.web.ground import SECRET, entry, make_app, serving
 from tests.web.test_docs import blocks
 
 
@@ -57,6 +57,25 @@ async def test_what_it_shows_is_what_the_app_shows(remote: Client, app: Outlast)
         assert theirs.deadline == pytest.approx(mine.deadline, abs=0.001)
         if mine.last_error is not None and theirs.last_error is not None:
             assert theirs.last_error.wire() == mine.last_error.wire()
+
+
+async def test_it_acts_for_an_owner_and_reads_by_a_share_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OUTLAST_KEYS", entry("shop", "shop", "jobs:read+jobs:write+owner:any"))
+    monkeypatch.setenv("OUTLAST_SECRET", SECRET)
+    app = make_app()
+    async with serving(service(app), app) as url:
+        async with Client(f"{url}/jobs", key="shop", owner="ann") as anns, Client(f"{url}/jobs", key="shop") as shops:
+            job = await anns.submit("greet", {"name": "Ada"})
+            assert (await app.get(job.id)).owner == "ann"
+            with pytest.raises(JobNotFound):
+                await shops.get(job)
+        token, _ = await app.tokens.job(job)
+        async with Client(f"{url}/jobs", key=token) as browser:
+            done = await browser.wait(job, 10)
+            assert (done.result, done.owner) == ({"greeting": "Hello Ada"}, None)
+            assert [event.seq async for event in browser.follow(job)] == list(range(1, done.seq + 1))
+            with pytest.raises(NotAllowed, match="share token"):
+                await browser.list()
 
 
 async def test_a_submit_may_wait_itself(remote: Client) -> None:

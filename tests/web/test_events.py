@@ -12,8 +12,9 @@ import pytest
 from outlast import Outlast
 from outlast.errors import StoreUnavailable
 from outlast.output import text as text_of
+from outlast.web.frames import Frame
 from outlast.web.service import service
-from outlast.web.streams import frame
+from outlast.web.streams import encoded
 from tests.web.ground import ended, frames, make_app, numbers, read_all, serving, stream, submit, until
 
 # -- pages ----------------------------------------------------------------------------------------------------------
@@ -226,7 +227,7 @@ async def test_readers_that_leave_leave_nothing_behind(live: httpx2.AsyncClient)
 
 
 async def test_an_owner_has_so_many_streams_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("outlast.web.events.STREAMS_PER_OWNER", 2)
+    monkeypatch.setattr("outlast.web.streams.STREAMS_PER_OWNER", 2)
     app = make_app()
     api = service(app, authenticate=lambda request: request.headers.get("x-user"))
     async with serving(api, app) as url, httpx2.AsyncClient(base_url=url, headers={"X-User": "ann"}) as http:
@@ -273,7 +274,7 @@ async def test_a_job_that_is_removed_ends_its_streams(live: httpx2.AsyncClient, 
 @pytest.mark.parametrize("text", ["a\nid: 9\n\ndata: x", "\r\n\r\nevent: evil", "\u2028\u2029\x85", "a\rb"])
 async def test_nothing_that_is_written_can_begin_a_frame(text: str) -> None:
     async def lines() -> Any:
-        written = frame({"type": "job.log", "message": text}, id=7).decode()
+        written = encoded(Frame({"type": "job.log", "message": text}, id=7)).decode()
         for line in written.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
             yield line
 

@@ -10,49 +10,35 @@ from starlette.responses import Response
 from outlast.job import Job
 from outlast.web import query
 from outlast.web.call import Call
+from outlast.web.frames import event_data, reset_data, snapshot_data, told_of_job
 from outlast.web.problems import Problem, shown
 from outlast.web.replies import json_reply
-from outlast.web.streams import EventStream, event_data, reset_data, snapshot_data
+from outlast.web.streams import EVENT_STREAM, EventStream, accepted, cursor_text
 
 
 async def events(call: Call) -> Response:
     """The events after the caller's cursor, or 204 once there can be none."""
     job = await call.job()
     wants_stream = _wants_stream(call.request)
-    cursor = _cursor(call.request)
+    cursor = cursor_text(call.request)
     after = query.cursor(cursor)
     if job.ended and after == job.seq:
         return Response(None, 204)
     lost = cursor is not None and (after is None or after > job.seq)
     if wants_stream:
-        return _stream(call, job, after=None if lost else after, lost=lost)
+        told = told_of_job(call, job, None if lost else after, lost=lost)
+        return EventStream(call, told, job.id)
     return await _page(call, job, after or 0, lost=lost)
 
 
-def _stream(call: Call, job: Job[Any], *, after: int | None, lost: bool) -> Response:
-    owner = call.principal.owner
-    if owner is not None and call.readers[owner] >= STREAMS_PER_OWNER:
-        detail = f"at most {STREAMS_PER_OWNER} streams of one owner are open at once; close one or poll"
-        raise Problem("quota_exceeded", detail, headers={"Retry-After": "5"}, more={"retryAfterMs": 5000})
-    return EventStream(call, job, after=after, lost=lost)
-
-
-STREAMS_PER_OWNER = 100
-
-
 def _wants_stream(request: Request) -> bool:
-    accepted = {part.split(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(",")}
-    if "text/event-stream" in accepted:
+    taken = accepted(request)
+    if EVENT_STREAM in taken:
         return True
-    if accepted.isdisjoint({"application/json", "application/*", "*/*", ""}):
+    if taken.isdisjoint({"application/json", "application/*", "*/*", ""}):
         detail = f"events come as text/event-stream or application/json, not {shown(request.headers['accept'])}"
         raise Problem("not_acceptable", detail)
     return False
-
-
-def _cursor(request: Request) -> str | None:
-    """The browser's own cursor is the newer one: on reconnecting it repeats the address it began with."""
-    return request.headers.get("last-event-id", request.query_params.get("after"))
 
 
 async def _page(call: Call, job: Job[Any], after: int, *, lost: bool) -> Response:

@@ -1,7 +1,4 @@
-"""A job's events as a Server-Sent Events stream (WHATWG HTML, 9.2).
-
-Only what stands in the log carries an `id`, so that a reader's cursor is always a number of the log. What the stream
-says for itself (`job.reset`, `stream.end`, `stream.error`, pings) has none.
+"""Server-Sent Events (WHATWG HTML, 9.2): how what a reader is told travels over HTTP, and when it ends.
 
 A stream reads the log as its reader takes it, so a slow reader costs no memory: at most 256 KiB are on their way at a
 time, and a reader that does not take them within 15 s is cut off. It loses nothing, for the log is kept.
@@ -9,20 +6,19 @@ time, and a reader that does not take them within 15 s is cut off. It loses noth
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from contextlib import aclosing, contextmanager
 from time import monotonic
-from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from outlast.errors import JobNotFound, StoreError
-from outlast.job import Event, Job
-from outlast.notation import rfc3339
+from outlast.errors import StoreError
 from outlast.web.call import Call
-from outlast.web.problems import RETRY_SECONDS
-from outlast.web.replies import job_in_event, to_bytes
+from outlast.web.frames import RECONNECT, Frame, Told, end, error
+from outlast.web.problems import Problem
+from outlast.web.replies import to_bytes
 
 PING = 15.0
 """Seconds of silence after which a ping shows both ends, and what stands between, that the stream lives."""
@@ -33,14 +29,13 @@ PATIENCE = 15.0
 LIFE = 3600.0
 """Seconds after which a stream ends and its reader connects anew."""
 
+STREAMS_PER_OWNER = 100
+
 ON_ITS_WAY = 256 << 10
-PAGE = 500
 
-RECONNECT = 2000
-RECONNECT_SOON = 1000
-
+EVENT_STREAM = "text/event-stream"
 HEADERS = {
-    "Content-Type": "text/event-stream; charset=utf-8",
+    "Content-Type": f"{EVENT_STREAM}; charset=utf-8",
     "Cache-Control": "no-cache, no-transform",
     "X-Accel-Buffering": "no",
     "Content-Encoding": "identity",
@@ -50,132 +45,106 @@ logger = logging.getLogger("outlast.web")
 
 
 class EventStream(Response):
-    """One reader's stream: the log from its cursor on, then what comes, to the job's end.
+    """One reader's stream.
 
     Parameters
     ----------
-    after: the reader's cursor; None: begin with a snapshot of the job.
-    lost: the reader has a cursor that the log does not reach, and is told so.
+    told: what the reader is told.
+    job_id: whose log it is; None: it is of more than one job.
+
+    Raises Problem if the owner has as many as there may be.
     """
 
-    def __init__(self, call: Call, job: Job[Any], *, after: int | None, lost: bool) -> None:
+    def __init__(self, call: Call, told: Told, job_id: str | None = None) -> None:
+        require_room(call)
         super().__init__(None, 200, HEADERS)
         del self.headers["content-length"]
         self._call = call
-        self._job = job
-        self._after = after
-        self._lost = lost
+        self._told = told
+        self._job_id = job_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        owner = self._call.principal.owner
-        self._call.readers[owner] += 1
-        try:
-            if scope["method"] != "HEAD":
-                await self._until_over(receive, send)
-            await _sent(send, b"", more=False)
-        except TooSlow:
-            logger.warning("a reader of job %s did not take its events and was cut off", self._job.id)
-        finally:
-            self._call.readers[owner] -= 1
+        with reading(self._call):
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            try:
+                if scope["method"] != "HEAD":
+                    await self._until_over(receive, send)
+                await _sent(send, b"", more=False)
+            except TooSlow:
+                logger.warning("a reader of %s did not take its events and was cut off", self._job_id or "the feed")
 
     async def _until_over(self, receive: Receive, send: Send) -> None:
         try:
             await self._stream(receive, send)
         except asyncio.CancelledError:
             # A host that goes down waits no longer. Raised on, this would be a traceback in its log, and no end here.
-            await _sent(send, self._end("shutdown"))
+            await _sent(send, encoded(end("shutdown", self._job_id)))
 
     async def _stream(self, receive: Receive, send: Send) -> None:
         until = monotonic() + LIFE
         gone = asyncio.create_task(_disconnected(receive))
+        last = encoded(end("lifetime", self._job_id))
         try:
-            async with aclosing(_with_pings(self._chunks(), gone)) as chunks:
+            async with aclosing(_timed(self._chunks(), gone, until, last)) as chunks:
                 async for chunk in chunks:
                     await _sent(send, chunk)
-                    if monotonic() > until:
-                        await _sent(send, self._end("lifetime"))
-                        return
         finally:
             gone.cancel()
-
-    # -- what is said -----------------------------------------------------------------------------------------------
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         yield f"retry: {RECONNECT}\n\n".encode()
         try:
-            after = self._after
-            if after is None:
-                after = self._job.seq
-                yield await self._snapshot()
-                if self._job.ended:
-                    return
-            async for chunk in self._from_log(after):
-                yield chunk
-        except JobNotFound:
-            yield self._end("removed")
+            async with aclosing(self._told) as told:
+                async for frames in told:
+                    for chunk in _joined(map(encoded, frames)):
+                        yield chunk
         except StoreError:
-            data = {"type": "stream.error", "jobId": self._job.id, "code": "store_unavailable"}
-            yield frame(data, retry=RETRY_SECONDS * 1000)
-
-    async def _snapshot(self) -> bytes:
-        snapshot = frame(await snapshot_data(self._call, self._job), id=self._job.seq)
-        return frame(reset_data(self._job)) + snapshot if self._lost else snapshot
-
-    async def _from_log(self, after: int) -> AsyncGenerator[bytes, None]:
-        """What is in the log already by the page, what comes by the event."""
-        page: list[Event] = []
-        while page := await self._call.app.events(self._job.id, after=after, limit=PAGE):
-            for chunk in _joined([await self._frame(event) for event in page]):
-                yield chunk
-            after = page[-1].seq
-            if page[-1].is_end:
-                return
-        async with aclosing(self._call.follow(after)) as feed:
-            async for event in feed:
-                yield await self._frame(event)
-                if event.is_end:
-                    return
-        yield self._end("shutdown" if self._call.app.stopping else "removed")
-
-    async def _frame(self, event: Event) -> bytes:
-        return frame(await event_data(self._call, event), id=event.seq)
-
-    def _end(self, reason: str) -> bytes:
-        return frame({"type": "stream.end", "jobId": self._job.id, "reason": reason}, retry=RECONNECT_SOON)
+            yield encoded(error(self._job_id))
 
 
-# -- frames ---------------------------------------------------------------------------------------------------------
+# -- how many -------------------------------------------------------------------------------------------------------
 
 
-def frame(data: Mapping[str, Any], *, id: int | None = None, retry: int | None = None) -> bytes:
+def require_room(call: Call) -> None:
+    """Raise Problem if the owner has as many streams and sockets open as there may be."""
+    owner = call.principal.owner
+    if owner is not None and call.readers[owner] >= STREAMS_PER_OWNER:
+        detail = f"at most {STREAMS_PER_OWNER} streams of one owner are open at once; close one or poll"
+        raise Problem("quota_exceeded", detail, headers={"Retry-After": "5"}, more={"retryAfterMs": 5000})
+
+
+@contextmanager
+def reading(call: Call) -> Iterator[None]:
+    """One more is open for as long as the block lasts."""
+    owner = call.principal.owner
+    call.readers[owner] += 1
+    try:
+        yield
+    finally:
+        call.readers[owner] -= 1
+
+
+# -- what a caller takes --------------------------------------------------------------------------------------------
+
+
+def accepted(request: Request) -> frozenset[str]:
+    """The media types a caller takes."""
+    return frozenset(part.split(";")[0].strip().lower() for part in request.headers.get("accept", "*/*").split(","))
+
+
+def cursor_text(request: Request) -> str | None:
+    """The browser's own cursor is the newer one: on reconnecting it repeats the address it began with."""
+    return request.headers.get("last-event-id", request.query_params.get("after"))
+
+
+# -- frames as text -------------------------------------------------------------------------------------------------
+
+
+def encoded(frame: Frame) -> bytes:
     """One event of a stream; its data is one line of JSON, so nothing in it can begin a line of its own."""
-    head = "" if id is None else f"id: {id}\n"
-    head += "" if retry is None else f"retry: {retry}\n"
-    return f"{head}event: {data['type']}\ndata: ".encode() + to_bytes(data) + b"\n\n"
-
-
-async def event_data(call: Call, event: Event) -> dict[str, Any]:
-    """An event as it goes out: the last one brings the job as it has ended."""
-    data = call.told(event.wire(call.id))
-    if event.is_end:
-        data["job"] = await job_in_event(call, await call.job())
-    return data
-
-
-async def snapshot_data(call: Call, job: Job[Any]) -> dict[str, Any]:
-    """The job as it is at number `seq` of its log."""
-    return _head("job.snapshot", job) | {"job": await job_in_event(call, job)}
-
-
-def reset_data(job: Job[Any]) -> dict[str, Any]:
-    """What is said to a cursor that the log does not reach."""
-    return _head("job.reset", job) | {"reason": "cursor_unknown"}
-
-
-def _head(type: str, job: Job[Any]) -> dict[str, Any]:
-    time = rfc3339(job.updated_at)
-    return {"type": type, "jobId": job.id, "seq": job.seq, "time": time, "attempt": job.attempt}
+    head = "" if frame.id is None else f"id: {frame.id}\n"
+    head += "" if frame.retry is None else f"retry: {frame.retry}\n"
+    return f"{head}event: {frame.data['type']}\ndata: ".encode() + to_bytes(frame.data) + b"\n\n"
 
 
 def _joined(frames: Iterable[bytes]) -> Iterator[bytes]:
@@ -197,7 +166,11 @@ class TooSlow(Exception):
 
 
 async def _sent(send: Send, body: bytes, *, more: bool = True) -> None:
-    message: Message = {"type": "http.response.body", "body": body, "more_body": more}
+    await patiently(send, {"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def patiently(send: Send, message: Message) -> None:
+    """Send to a reader that may be slow. Raises TooSlow if it is too slow."""
     try:
         async with asyncio.timeout(PATIENCE):
             await send(message)
@@ -205,14 +178,20 @@ async def _sent(send: Send, body: bytes, *, more: bool = True) -> None:
         raise TooSlow from None
 
 
-async def _with_pings(chunks: AsyncGenerator[bytes, None], gone: "asyncio.Task[None]") -> AsyncGenerator[bytes, None]:
-    """The chunks, and a ping after each silence, until the reader is gone."""
+async def _timed(
+    chunks: AsyncGenerator[bytes, None], gone: "asyncio.Task[None]", until: float, last: bytes
+) -> AsyncGenerator[bytes, None]:
+    """The chunks, and a ping after each silence, until the reader is gone or the time is over, which `last` says."""
     upcoming: asyncio.Task[bytes] | None = None
     try:
         while not gone.done():
+            left = until - monotonic()
+            if left <= 0:
+                yield last
+                return
             upcoming = upcoming or asyncio.create_task(_next(chunks))
-            done, _ = await asyncio.wait({upcoming, gone}, timeout=PING, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
+            done, _ = await asyncio.wait({upcoming, gone}, timeout=min(PING, left), return_when=asyncio.FIRST_COMPLETED)
+            if not done and left > PING:
                 yield b": ping\n\n"
             if upcoming in done:
                 chunk, upcoming = upcoming.result(), None

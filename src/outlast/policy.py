@@ -52,6 +52,8 @@ class Limits:
     """Caps on what one job may hold, and on its owner. Sizes in bytes, times in seconds; `submits` within a minute.
 
     None, or NO_LIMIT where types are checked, means no limit; 0 means nothing at all. `delay` has a limit always.
+    `wait` is how long a request waits for news, `stream` how long a stream or socket lives until its reader comes back:
+    both are to end before whatever serves cuts them off.
     Raises ValueError for what is no such number.
     """
 
@@ -69,6 +71,7 @@ class Limits:
     delay: float = 365 * 86400.0
     wait: float = 25.0
     submits: int = NO_LIMIT
+    stream: float = 3600.0
 
     def __post_init__(self) -> None:
         for one in fields(self):

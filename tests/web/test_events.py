@@ -12,6 +12,7 @@ import pytest
 from outlast import Outlast
 from outlast.errors import StoreUnavailable
 from outlast.output import text as text_of
+from outlast.policy import Limits
 from outlast.web.frames import Frame
 from outlast.web.service import service
 from outlast.web.streams import encoded
@@ -177,14 +178,29 @@ async def test_a_quiet_stream_is_pinged(live: httpx2.AsyncClient, monkeypatch: p
     assert all(line == "" for line in lines[lines.index(": ping") + 1 :: 2])
 
 
-async def test_a_stream_has_an_end_even_if_the_job_has_none(
-    live: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("outlast.web.streams.PING", 0.05)
-    monkeypatch.setattr("outlast.web.streams.LIFE", 0.2)
-    job = await submit(live, "endless")
-    last = (await read_all(live, f"/jobs/{job['id']}/events"))[-1]
-    assert (last.id, last.event, last.data["reason"]) == (None, "stream.end", "lifetime")
+async def test_a_stream_whose_time_is_over_says_so_and_is_resumed_at_once() -> None:
+    app = make_app(limits=Limits(stream=0.2))
+    async with serving(service(app), app) as url, httpx2.AsyncClient(base_url=url, timeout=20) as http:
+        path = (await submit(http, "count", to=40, pause=0.02))["urls"]["events"]
+        seen, streams = [], 0
+        while not seen or seen[-1].event != "job.completed":
+            began = monotonic()
+            found = await read_all(http, path, cursor=numbers(seen)[-1] if seen else 0)
+            assert monotonic() - began < 2
+            seen, streams = seen + found, streams + 1
+    assert numbers(seen) == list(range(1, len(numbers(seen)) + 1))
+    ends = [(one.id, one.data["reason"]) for one in seen if one.event == "stream.end"]
+    assert ends == [(None, "deadline")] * (streams - 1)
+    assert streams > 2
+
+
+async def test_a_stream_ends_in_time_though_nothing_comes() -> None:
+    app = make_app(limits=Limits(stream=0.2))
+    async with serving(service(app), app) as url, httpx2.AsyncClient(base_url=url, timeout=20) as http:
+        path = (await submit(http, "endless"))["urls"]["events"]
+        async with http.stream("GET", path, headers={"Accept": "text/event-stream"}) as reply:
+            lines = [line async for line in reply.aiter_lines()]
+    assert lines[lines.index("retry: 100") + 1] == "event: stream.end"
 
 
 async def test_a_reader_that_takes_nothing_is_cut_off(

@@ -17,7 +17,8 @@ from outlast.web.replies import job_in_event
 
 RECONNECT = 2000
 RECONNECT_SOON = 1000
-"""Milliseconds until a reader comes back: after a break, and after an end that it was told of."""
+RECONNECT_AT_ONCE = 100
+"""Milliseconds until a reader comes back: after a break, a stop, and the end of a stream's time."""
 
 PAGE = 500
 
@@ -104,7 +105,8 @@ def head(type: str, job: Job[Any]) -> dict[str, Any]:
 
 def end(reason: str, job_id: str | None = None) -> Frame:
     """The stream ends, and its job does not; `job_id` is None where the stream is of more than one job."""
-    return Frame(_of_stream("stream.end", job_id) | {"reason": reason}, retry=RECONNECT_SOON)
+    retry = RECONNECT_AT_ONCE if reason == "deadline" else RECONNECT_SOON
+    return Frame(_of_stream("stream.end", job_id) | {"reason": reason}, retry=retry)
 
 
 def error(job_id: str | None = None) -> Frame:

@@ -26,9 +26,6 @@ PING = 15.0
 PATIENCE = 15.0
 """Seconds a reader has to take what is on its way."""
 
-LIFE = 3600.0
-"""Seconds after which a stream ends and its reader connects anew."""
-
 STREAMS_PER_OWNER = 100
 
 ON_ITS_WAY = 256 << 10
@@ -81,9 +78,9 @@ class EventStream(Response):
             await _sent(send, encoded(end("shutdown", self._job_id)))
 
     async def _stream(self, receive: Receive, send: Send) -> None:
-        until = monotonic() + LIFE
+        until = monotonic() + self._call.app.limits.stream
         gone = asyncio.create_task(_disconnected(receive))
-        last = encoded(end("lifetime", self._job_id))
+        last = encoded(end("deadline", self._job_id))
         try:
             async with aclosing(_timed(self._chunks(), gone, until, last)) as chunks:
                 async for chunk in chunks:

@@ -56,6 +56,7 @@ HOUSE = (
     "blocking",
     "handler",
     "follow",
+    "feed",
     "attempt",
     "presence",
     "totals",

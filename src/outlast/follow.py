@@ -24,6 +24,7 @@ class Hub:
         self._store = store
         self._readers: dict[str, set[asyncio.Event]] = defaultdict(set)
         self._holders: dict[str, Callable[[], None]] = {}
+        self._next_news = asyncio.Event()
         self._heads: dict[str, Head] = {}
         self._stale = asyncio.Event()
         self._deaf: Callable[[], None] | None = None
@@ -40,6 +41,7 @@ class Hub:
             await asyncio.wait({self._task})
         for id in list(self._readers):
             self._wake(id)
+        self._pass_on()
 
     def drop(self) -> None:
         """Hear and look no more; also once its event loop is closed."""
@@ -59,6 +61,10 @@ class Hub:
             if not self._readers[job_id]:
                 del self._readers[job_id]
             self._forget(job_id)
+
+    def heard(self) -> asyncio.Event:
+        """An event that is set by the next news, of whichever job and process."""
+        return self._next_news
 
     def hold(self, job: Job[Any], turned: Callable[[], None]) -> None:
         """Call `turned` whenever others left something on the job since this state of it, until it is released."""
@@ -82,6 +88,7 @@ class Hub:
             self._heads.pop(job_id, None)
 
     def _hear(self, news: News) -> None:
+        self._pass_on()
         if news.ids is None:
             self._stale.set()
         else:
@@ -91,6 +98,11 @@ class Hub:
     def _wake(self, job_id: str) -> None:
         for event in self._readers.get(job_id, ()):
             event.set()
+
+    def _pass_on(self) -> None:
+        # One event for all who wait, and a new one each time: many who are busy cost nothing.
+        news, self._next_news = self._next_news, asyncio.Event()
+        news.set()
 
     async def _look(self) -> None:
         while True:

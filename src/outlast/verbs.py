@@ -16,6 +16,7 @@ from outlast.attempts import AttemptInfo, attempts
 from outlast.bulk import AT_ONCE, Action, Part, fitting
 from outlast.codec import USE_JSON, Codec
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
+from outlast.feed import Seen, feed
 from outlast.follow import follow
 from outlast.handler import Handler
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
@@ -204,6 +205,21 @@ class Verbs(ABC):
         async with aclosing(feed) as events:
             async for event in events:
                 yield event
+
+    async def feed(self, after: float | None = None, *, owner: Owner = ANY) -> AsyncGenerator[Seen, None]:
+        """The owner's live jobs as they are, or what has changed since a cursor; then each job as it changes.
+
+        `after` is a time of the store, in seconds since 1970, as `Seen.last` had it. Ends as the app closes.
+        """
+        opened = await self._open()
+        looks = feed(opened.runtime.hub, opened.store, owner, after, opened.stopping)
+        async with aclosing(looks) as all_seen:
+            async for seen in all_seen:
+                yield seen
+
+    async def stops(self) -> None:
+        """Returns once the app lets go."""
+        await (await self._open()).stopping.wait()
 
     # -- wishes -----------------------------------------------------------------------------------------------------
 

@@ -31,8 +31,9 @@ MATCHES = """
     and (:created_after is null or created_at > :created_after)
     and (:created_before is null or created_at < :created_before)
     and (:updated_after is null or updated_at > :updated_after)"""
-NEWEST = f"{MATCHES} and (:before is null or id < :before) order by id desc"
-OLDEST = f"{MATCHES} and (:before is null or id > :before) order by id"
+NEWEST = f"{MATCHES} and id < ifnull(:before, char(0x10ffff)) order by id desc"
+OLDEST = f"{MATCHES} and id > ifnull(:before, '') order by id"
+"""Written so that an index leads to where a page begins, instead of past all that is before it."""
 
 FIND = f"select {_SHORT} from whole where "
 BY_OWNER = "owner = :owner and"

@@ -12,6 +12,7 @@ from outlast.web import batches, jobs, lists, operators, tokens
 from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
+from outlast.web.feed import feed
 from outlast.web.surface import Route, Surface, below_root
 
 JOBS = (
@@ -24,6 +25,7 @@ JOBS = (
     Route("GET", "/stats", operators.stats, ADMIN),
     Route("GET", "/workers", operators.workers, ADMIN),
     Route("POST", "/tokens", tokens.mint_for_owner, WRITE),
+    Route("GET", "/events", feed, READ),
     Route("GET", "/batches/{id}", batches.show_batch, READ),
     Route("POST", "/batches/{id}/cancel", batches.cancel_batch, CANCEL),
     Route("GET", "/batches/{id}/results", batches.batch_results, READ),

@@ -1,7 +1,7 @@
-"""What a reader of a job is told, and in which order; how it travels is another file's matter.
+"""What a reader is told of a job, and in which order; how it travels is another file's matter.
 
 Only what stands in the log carries an `id`, so that a reader's cursor is always a number of the log. What the reader is
-told beside it (`job.reset`, `stream.end`, `stream.error`) has none.
+told beside it (`job.reset`, `stream.end`, `stream.error`) has none. In the owner's feed the cursor is a time.
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence

@@ -132,6 +132,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         body=record({"scope": _scopes("read", "cancel"), "ttlMs": TTL_MS}, optional=("scope", "ttlMs"), closed=True),
         body_needed=False,
     ),
+    ("GET", "/events"): Operation(
+        {200: TEXT},
+        ("not_acceptable", "quota_exceeded"),
+        (
+            query("after", WHOLE, "the cursor of the last frame the caller has, milliseconds of the store's time"),
+            header("Last-Event-ID", "the same, as browsers send it; it goes before `after`"),
+        ),
+        media=(STREAM,),
+    ),
     ("GET", "/batches/{id}"): Operation({200: ref("BatchCounts")}, ("batch_not_found",)),
     ("POST", "/batches/{id}/cancel"): Operation(
         {200: ref("BatchCounts"), 202: ref("BatchCounts")},

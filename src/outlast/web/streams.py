@@ -138,9 +138,14 @@ def cursor_text(request: Request) -> str | None:
 
 
 def encoded(frame: Frame) -> bytes:
-    """One event of a stream; its data is one line of JSON, so nothing in it can begin a line of its own."""
+    """One event of a stream; its data is one line of JSON, so nothing in it can begin a line of its own.
+
+    A frame without data gives the reader a cursor and is no event (WHATWG HTML, 9.2.6).
+    """
     head = "" if frame.id is None else f"id: {frame.id}\n"
     head += "" if frame.retry is None else f"retry: {frame.retry}\n"
+    if not frame.data:
+        return f"{head}\n".encode()
     return f"{head}event: {frame.data['type']}\ndata: ".encode() + to_bytes(frame.data) + b"\n\n"
 
 

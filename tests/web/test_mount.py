@@ -11,6 +11,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from tests.web.ground import make_app, stream, submit
+from tests.web.test_sockets import closed, hear, opened, say
 
 
 @pytest.mark.parametrize("door", ["app.asgi()", "app.mount(object(), '/jobs')"])
@@ -20,6 +21,29 @@ def test_without_the_extra_a_host_is_told_what_to_install(door: str) -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith("outlast.errors.ConfigurationError: starlette is not installed")
     assert 'pip install ".[server]"' in last
+
+
+async def test_a_websocket_works_in_a_host_under_plain_uvicorn(caplog: pytest.LogCaptureFixture) -> None:
+    app = make_app()
+    host = Starlette(lifespan=app.lifespan)
+    app.mount(host)
+    server = uvicorn.Server(uvicorn.Config(host, port=0, log_config=None, timeout_graceful_shutdown=1))
+    task = asyncio.create_task(server.serve())
+    async with asyncio.timeout(20):
+        while not server.started:
+            await asyncio.sleep(0.01)
+    url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    async with httpx2.AsyncClient(base_url=url) as http:
+        async with opened(http) as socket:
+            await socket.send("x" * ((64 << 10) + 1))
+            assert (await closed(socket))[0] == 1009
+        async with opened(http) as socket:
+            await say(socket, "ping")
+            assert await hear(socket) == {"type": "pong"}
+            server.should_exit = True
+            assert (await closed(socket))[0] == 1012
+    await task
+    assert [record for record in caplog.records if record.exc_info] == []
 
 
 async def test_a_host_that_goes_down_ends_a_stream_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:

@@ -13,6 +13,7 @@ from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
 from outlast.web.feed import feed
+from outlast.web.sockets import socket, upgrade
 from outlast.web.surface import Route, Surface, below_root
 
 JOBS = (
@@ -26,6 +27,7 @@ JOBS = (
     Route("GET", "/workers", operators.workers, ADMIN),
     Route("POST", "/tokens", tokens.mint_for_owner, WRITE),
     Route("GET", "/events", feed, READ),
+    Route("GET", "/ws", socket, READ, upgrade),
     Route("GET", "/batches/{id}", batches.show_batch, READ),
     Route("POST", "/batches/{id}/cancel", batches.cancel_batch, CANCEL),
     Route("GET", "/batches/{id}/results", batches.batch_results, READ),
@@ -61,7 +63,7 @@ class BareMount(Mount):
     """A mount that answers its own path too, without a redirect to a slash, which would lose a POST's body."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        path = below_root(scope) if scope["type"] == "http" else None
+        path = below_root(scope) if scope["type"] in ("http", "websocket") else None
         if path is None or (path != self.path and not path.startswith(self.path + "/")):
             return Match.NONE, {}
         root = scope.get("root_path", "")

@@ -21,7 +21,7 @@ from outlast.secret import signing_secrets
 from outlast.web.cors import Cors
 from outlast.web.holder import holder_of
 from outlast.web.keys import Key, digest_of, parse_keys
-from outlast.web.problems import Problem, shown, unauthenticated, wrong_field
+from outlast.web.problems import Problem, problem_of, shown, unauthenticated, wrong_field
 
 Answer = str | Principal | None
 Authenticate = Callable[[Request], Answer | Awaitable[Answer]]
@@ -67,6 +67,9 @@ def _from_this_machine(request: Request) -> bool:
 ANYBODY = Principal(None, frozenset({ADMIN}))
 """Who comes in through an open door."""
 
+NOBODY = Principal(None, frozenset())
+"""Who asks where everybody may, and who has yet to say who it is."""
+
 NO_KEY = "send an API key that this server knows, as `Authorization: Bearer <key>`"
 BEARER = {"WWW-Authenticate": "Bearer"}
 NOT_RECOGNISED = "the application that this is mounted in (its `authenticate`) did not recognise the caller"
@@ -87,6 +90,21 @@ class Door:
     def is_open(self) -> bool:
         """True if anybody may come in."""
         return self._authenticate is None
+
+    async def greet(self, request: Request) -> Principal | None:
+        """The principal of a WebSocket's handshake; None if it brings nothing that tells.
+
+        Browsers open one for any page and send their cookies along, so where it comes from counts as for a change.
+        """
+        if not self.cors.allows(request.headers.get("origin")):
+            _require_own_origin(request, safe=frozenset())
+        try:
+            return await self.enter(request)
+        except Exception as error:
+            problem = problem_of(error)
+            if problem is None or problem.code != "unauthenticated" or "authorization" in request.headers:
+                raise
+            return None
 
     async def enter(self, request: Request) -> Principal:
         """The principal of a request that comes from where it may."""
@@ -161,10 +179,10 @@ def _require_own_host(request: Request) -> None:
     raise Problem("host_refused", detail)
 
 
-def _require_own_origin(request: Request) -> None:
+def _require_own_origin(request: Request, *, safe: frozenset[str] = SAFE) -> None:
     """Refuse a change that a page of another origin asks for. What carries a key was no browser's own idea."""
     origin = request.headers.get("origin")
-    if origin is None or request.method in SAFE or "authorization" in request.headers:
+    if origin is None or request.method in safe or "authorization" in request.headers:
         return
     if not _is_plain(origin) or urlsplit(origin).netloc.lower() != request.headers.get("host", "").lower():
         raise Problem("origin_refused", f"a page of {shown(origin)} may not do this here")

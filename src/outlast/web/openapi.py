@@ -14,6 +14,7 @@ from outlast.web.lists import MOST_IDS
 from outlast.web.problems import CODES
 from outlast.web.query import EVENTS_PAGE, JOBS_PAGE, MAX_EVENTS_PAGE, MAX_JOBS_PAGE, MAX_WAIT
 from outlast.web.schemas import FIXED, FREE, TEXT, TIME, WHOLE, Schema, one_of, or_null, record, ref
+from outlast.web.sockets import SUBPROTOCOL
 from outlast.web.surface import Route
 
 JSON, STREAM, PLAIN, LINES = "application/json", "text/event-stream", "text/plain", "application/jsonl"
@@ -141,6 +142,11 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         media=(STREAM,),
     ),
+    ("GET", "/ws"): Operation(
+        {101: {}},
+        ("upgrade_required", "origin_refused", "validation", "quota_exceeded"),
+        (header("Sec-WebSocket-Protocol", SUBPROTOCOL),),
+    ),
     ("GET", "/batches/{id}"): Operation({200: ref("BatchCounts")}, ("batch_not_found",)),
     ("POST", "/batches/{id}/cancel"): Operation(
         {200: ref("BatchCounts"), 202: ref("BatchCounts")},
@@ -211,6 +217,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 
 MEANING = {
+    101: "the connection is a WebSocket",
     200: "it is done",
     201: "it is made",
     202: "it is accepted",
@@ -277,6 +284,6 @@ def _responses(route: Route, told: Operation) -> dict[str, Any]:
 
 def _reply(status: int, schema: Schema, media: tuple[str, ...]) -> dict[str, Any]:
     reply: dict[str, Any] = {"description": MEANING[status]}
-    if status not in (204, 304):
+    if status not in (101, 204, 304):
         reply["content"] = {name: {"schema": TEXT if name == STREAM else schema} for name in media}
     return reply

@@ -56,6 +56,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "unsupported_media_type": (415, "The body is not sent as JSON"),
     "encoding_off": (415, "Compressed bodies are not taken"),
     "host_refused": (421, "Not the server of this host"),
+    "upgrade_required": (426, "The address is a WebSocket"),
     # what is asked for
     "body_must_be_object": (422, "The body is not an object"),
     "validation": (422, "A field is not what it should be"),

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp
 
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
+from outlast.web.sockets import LARGEST
 
 GRACE = 5
 """Seconds that replies under way have to end after a signal."""
@@ -59,7 +60,10 @@ def config_of(asgi: ASGIApp, *, root_path: str = "", trusted_proxies: str | None
     return uvicorn.Config(
         asgi,
         http="h11",
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=LARGEST,
+        # It would cost more memory for each connection than all else of it, and small frames gain little.
+        ws_per_message_deflate=False,
         lifespan="on",
         root_path=root_path,
         proxy_headers=trusted_proxies is not None,

@@ -5,6 +5,7 @@ import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -12,23 +13,33 @@ from starlette.types import Receive, Scope, Send
 
 from outlast.app import Outlast
 from outlast.principal import Principal
-from outlast.web.auth import Door, require
+from outlast.web.auth import NOBODY, Door, require
 from outlast.web.call import Call
-from outlast.web.holder import Holder, require_place
+from outlast.web.holder import require_place
 from outlast.web.problems import Problem, problem_of, reply, unexpected
 from outlast.web.quota import Quota
 
 logger = logging.getLogger("outlast.web")
 
 
+class Upgrade(Protocol):
+    """Makes a connection of a handshake. Raises Problem to refuse it."""
+
+    async def __call__(self, call: Call, door: Door, *, known: bool) -> Response: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One method of one path. `scope` is what the caller needs; "" is any caller, None anybody at all."""
+    """One method of one path. `scope` is what the caller needs; "" is any caller, None anybody at all.
+
+    `upgrade` answers a WebSocket's handshake there; where that has told who asks, it is `known`.
+    """
 
     method: str
     path: str
     endpoint: Callable[[Call], Awaitable[Response]]
     scope: str | None
+    upgrade: Upgrade | None = None
 
     def match(self, path: str) -> Mapping[str, str] | None:
         """The parameters of a path that is this route's; None if it is not."""
@@ -55,12 +66,15 @@ class Surface:
         self._quota = Quota()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             raise RuntimeError(f"this app answers HTTP, not {scope['type']}")
-        request = Request(scope, receive)
+        is_socket = scope["type"] == "websocket"
+        # A handshake is a GET (RFC 6455, 4.1), and so is who sends it asked for.
+        request = Request({**scope, "type": "http", "method": "GET"} if is_socket else scope, receive)
         request_id = "req_" + secrets.token_hex(8)
         try:
-            response = self._door.cors.preflight(request) or await self._answer(request, request_id)
+            answer = self._upgrade if is_socket else self._answer
+            response = self._door.cors.preflight(request) or await answer(request, request_id)
         except ClientDisconnect:
             return
         except Exception as error:
@@ -79,7 +93,7 @@ class Surface:
         public = any(route.scope is None for route, _ in found)
         caller: Principal | None = None
         try:
-            caller = Principal(None, frozenset()) if public else await self._door.enter(request)
+            caller = NOBODY if public else await self._door.enter(request)
             return await self._served(request, request_id, caller, found)
         except Problem as problem:
             if problem.status in (401, 403):
@@ -90,8 +104,7 @@ class Surface:
     async def _served(self, request: Request, request_id: str, caller: Principal, found: Found) -> Response:
         if not found:
             raise Problem("not_found", "there is nothing at this address")
-        if isinstance(caller, Holder):
-            require_place(caller, request.method, below_root(request.scope))
+        require_place(caller, request.method, below_root(request.scope))
         method = "GET" if request.method == "HEAD" else request.method
         for route, params in found:
             if route.method == method:
@@ -100,6 +113,16 @@ class Surface:
                 call = Call(self._app, request, request_id, caller, params, self._readers, self._quota)
                 return await route.endpoint(call)
         return _other_method(request.method, {route.method for route, _ in found})
+
+    async def _upgrade(self, request: Request, request_id: str) -> Response:
+        principal = await self._door.greet(request)
+        path = below_root(request.scope)
+        for route in self._routes:
+            if route.upgrade is not None and route.match(path) is not None:
+                who = principal or NOBODY
+                call = Call(self._app, request, request_id, who, {}, self._readers, self._quota)
+                return await route.upgrade(call, self._door, known=principal is not None)
+        raise Problem("not_found", "there is no WebSocket at this address")
 
 
 def below_root(scope: Scope) -> str:

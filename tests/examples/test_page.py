@@ -1,22 +1,16 @@
 """The page in a real browser: it shows the job at work, and goes on through a reload and a killed server."""
 
-import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from time import monotonic
 
 import anyio
 import pytest
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Page, expect
 
+from tests.browser import browsing
 from tests.examples.demo_process import Demo, assert_no_finished_call_is_repeated
 from tests.examples.samples import ELECTRICITY, PHYSIOTHERAPY, offline_journey
-
-QUIET = (
-    "--disable-gpu --disable-quic --no-first-run --disable-background-networking --disable-component-update"
-    " --disable-sync"
-).split()
 
 pytestmark = pytest.mark.slow
 
@@ -33,23 +27,8 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 @pytest.fixture
 async def page(demo: Demo) -> AsyncIterator[Page]:
-    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if browser is None:
-        pytest.skip("no browser: ./dev setup installs one")
-    async with async_playwright() as playwright:
-        # Chromium refuses to run in its sandbox as root.
-        sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
-        chromium = await playwright.chromium.launch(executable_path=browser, args=QUIET + sandbox)
-        try:
-            page = await chromium.new_page()
-            page.set_default_timeout(60_000)
-            errors: list[str] = []
-            page.on("pageerror", lambda error: errors.append(str(error)))
-            await page.goto(demo.url)
-            yield page
-            assert errors == []
-        finally:
-            await chromium.close()
+    async with browsing(demo.url) as page:
+        yield page
 
 
 async def until(page: Page, condition: str) -> None:

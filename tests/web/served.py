@@ -1,4 +1,4 @@
-"""A service in a process of its own: `python -m tests.web.served STORE PORT`. Prints its URL once it answers."""
+"""A service in a process: `python -m tests.web.served STORE PORT [SLOTS]`. Prints its URL once it answers."""
 
 import logging
 import sys
@@ -9,9 +9,9 @@ from outlast.web.service import service
 from tests.web.ground import make_app
 
 
-def main(store: str, port: str) -> int:
+def main(store: str, port: str, slots: str = "10") -> int:
     logging.basicConfig(level=logging.WARNING)
-    app = make_app(store)
+    app = make_app(store, concurrency=int(slots))
     try:
         run(service(app), app, port=int(port), ready=lambda url: print(url, flush=True))
     except OutlastError as error:

@@ -19,9 +19,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @asynccontextmanager
-async def served(store: str, port: int = 0) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def served(store: str, port: int = 0, slots: int = 10) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A server process and its URL; killed at the end if it still runs."""
-    command = [sys.executable, "-m", "tests.web.served", store, str(port)]
+    command = [sys.executable, "-m", "tests.web.served", store, str(port), str(slots)]
     process = await asyncio.create_subprocess_exec(
         *command, cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )

@@ -39,6 +39,8 @@ KNOWN: dict[int, list[str] | str] = {
     5: [
         f"{WEB}/test_tokens.py::test_in_other_addresses_a_token_is_nothing_and_a_key_is_nothing_anywhere",
         f"{HERE}::test_5_a_stream_is_not_opened_without_a_key",
+        f"{WEB}/test_sockets.py::test_a_wrong_key_closes_with_4401_and_so_does_silence",
+        f"{WEB}/test_sockets.py::test_a_token_opens_no_more_on_a_socket_than_elsewhere",
     ],
     6: [f"{CLI}/test_serve.py::test_an_address_that_others_reach_needs_keys"],
     7: [

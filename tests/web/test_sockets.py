@@ -22,6 +22,7 @@ from outlast.principal import Principal
 from outlast.web.service import service
 from tests.web.ground import ended, make_app, serving, submit, until
 from tests.web.test_owners import KEYS, as_
+from tests.web.test_tokens import SECRET
 
 Data = dict[str, Any]
 
@@ -293,6 +294,7 @@ async def test_a_defect_closes_with_1011_and_is_logged(
 
 @pytest.fixture
 async def keyed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx2.AsyncClient]:
+    monkeypatch.setenv("OUTLAST_SECRET", SECRET)
     monkeypatch.setenv("OUTLAST_KEYS", ", ".join(KEYS))
     app = make_app()
     async with serving(service(app), app) as url, httpx2.AsyncClient(base_url=url, timeout=20) as http:
@@ -313,6 +315,27 @@ async def test_a_key_is_said_in_the_handshake_or_in_the_first_frame(keyed: httpx
         for socket in (known, unknown):
             await say(socket, "subscribe", jobs=[{"id": job, "after": 0}])
             assert (await hear(socket))["jobs"] == [job]
+
+
+async def test_a_token_opens_no_more_on_a_socket_than_elsewhere(keyed: httpx2.AsyncClient) -> None:
+    one, other = await of(keyed, "ann"), await of(keyed, "ann")
+    minted = await keyed.post(f"/jobs/{one}/tokens", json={"scope": ["read"]}, headers=as_("ann"))
+    async with opened(keyed) as socket:
+        await say(socket, "auth", token=minted.raise_for_status().json()["token"])
+        assert (await hear(socket))["op"] == "auth"
+        for op, asked in (
+            ("subscribe", {"jobs": [{"id": one}, {"id": other}]}),
+            ("subscribe", {"scope": "mine"}),
+            ("cancel", {"id": other}),
+            ("cancel", {"id": one}),
+        ):
+            await say(socket, op, **asked)
+            refused = await hear(socket)
+            assert (refused["type"], refused["problem"]["code"]) == ("error", "forbidden_scope"), (op, asked)
+        await say(socket, "subscribe", jobs=[{"id": one, "after": 0}])
+        assert (await hear(socket))["jobs"] == [one]
+        seen = await hear(socket, "job.created")
+        assert "owner" not in seen and seen["jobId"] == one
 
 
 async def test_59_whatever_comes_before_the_auth_closes(keyed: httpx2.AsyncClient) -> None:

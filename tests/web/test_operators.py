@@ -27,6 +27,12 @@ async def test_a_worker_is_shown_with_its_place_and_what_it_does(http: httpx2.As
     assert worker["startedAt"] <= worker["seenAt"]
 
 
+async def test_a_fixed_word_is_no_jobs_id(http: httpx2.AsyncClient) -> None:
+    for path in ("/jobs/stats", "/jobs/summary", "/jobs/workers"):
+        refused = await http.delete(path)
+        assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
+
+
 async def test_they_are_for_operators_alone() -> None:
     def who(request: Any) -> Principal:
         return Principal("ada")

@@ -41,7 +41,7 @@ JOBS = (
     Route("POST", "/{id}/tokens", tokens.mint_for_job, WRITE),
     Route("POST", "/{id}/signals/{name}", jobs.signal, WRITE),
 )
-"""Below the mount point; a fixed word in a path must stand above the parameter it could be taken for."""
+"""Below the mount point."""
 
 
 def asgi(app: Outlast, authenticate: Authenticate | None = None) -> ASGIApp:

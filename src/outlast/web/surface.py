@@ -2,7 +2,7 @@
 
 import logging
 import secrets
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -60,8 +60,12 @@ class Surface:
 
     def __init__(self, app: Outlast, routes: Sequence[Route], door: Door) -> None:
         self._app = app
-        self._routes = routes
         self._door = door
+        self._fixed: dict[str, list[tuple[Route, Mapping[str, str]]]] = defaultdict(list)
+        self._others = [route for route in routes if "{" in route.path]
+        for route in routes:
+            if "{" not in route.path:
+                self._fixed[route.path].append((route, {}))
         self._readers: Counter[str | None] = Counter()
         self._quota = Quota()
 
@@ -88,8 +92,7 @@ class Surface:
 
     async def _answer(self, request: Request, request_id: str) -> Response:
         """Who asks is settled first, so that nobody learns from a reply which addresses there are."""
-        path = below_root(request.scope)
-        found = [(route, params) for route in self._routes if (params := route.match(path)) is not None]
+        found = self._routes_of(below_root(request.scope))
         public = any(route.scope is None for route, _ in found)
         caller: Principal | None = None
         try:
@@ -116,13 +119,18 @@ class Surface:
 
     async def _upgrade(self, request: Request, request_id: str) -> Response:
         principal = await self._door.greet(request)
-        path = below_root(request.scope)
-        for route in self._routes:
-            if route.upgrade is not None and route.match(path) is not None:
+        for route, _ in self._routes_of(below_root(request.scope)):
+            if route.upgrade is not None:
                 who = principal or NOBODY
                 call = Call(self._app, request, request_id, who, {}, self._readers, self._quota)
                 return await route.upgrade(call, self._door, known=principal is not None)
         raise Problem("not_found", "there is no WebSocket at this address")
+
+    def _routes_of(self, path: str) -> Found:
+        """A fixed word goes before the parameter it could be taken for."""
+        if path in self._fixed:
+            return self._fixed[path]
+        return [(route, params) for route in self._others if (params := route.match(path)) is not None]
 
 
 def below_root(scope: Scope) -> str:

@@ -79,8 +79,9 @@ async def fails(ctx: Context) -> None:
     raise Fail("as it should")
 
 
-@app.handler(retries=50, backoff=0, deadline=1.0)
+@app.handler(retries=50, backoff=0, deadline=2.5)
 async def late(ctx: Context) -> None:
+    """Parked before its deadline, by a worker that takes its time to start."""
     await ctx.wait_for("never")
 
 

@@ -53,11 +53,13 @@ class Known:
         """The rows that these changes go by, no longer known meanwhile; None if one needs a look first."""
         if not all(map(_is_of_attempt, changes)):
             return None
-        rows = {change.id: row for change in changes if (row := self._rows.get(change.id)) is not None}
-        if not all(change.id in rows and change.holds(rows[change.id]) for change in changes):
-            return None
-        self.forget(rows)
-        return rows
+        # Popped and not looked at, for another thread may be about to take the same.
+        ids = {change.id for change in changes}
+        rows = {job_id: row for job_id in ids if (row := self._rows.pop(job_id, None)) is not None}
+        if all(change.id in rows and change.holds(rows[change.id]) for change in changes):
+            return rows
+        self.learn(rows)
+        return None
 
 
 def _is_of_attempt(change: Change) -> bool:

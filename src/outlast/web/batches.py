@@ -19,7 +19,7 @@ from outlast.verbs import Query, new_id
 from outlast.web.body import read_text
 from outlast.web.call import Call
 from outlast.web.jobs import fields_of, largest_body, reason
-from outlast.web.problems import Problem, document, problem_of, shown, wrong_field
+from outlast.web.problems import Problem, document, problem_of, require_known, wrong_field
 from outlast.web.replies import json_reply, to_bytes
 from outlast.web.strict_json import Members, elements, read_members
 from outlast.web.submit_body import BATCH, MOST_IN_BATCH, Submission, decode_item, read_batch_id
@@ -43,10 +43,7 @@ def new_batch(now: float) -> str:
 
 
 def _items(body: Members) -> list[Members]:
-    for name in body.values:
-        if name not in ("jobs", BATCH):
-            detail = f"there is no such field; known are jobs, {BATCH}"
-            raise wrong_field(f"/{shown(name)[1:-1]}", detail, code="unknown_field")
+    require_known(body.values, ("jobs", BATCH))
     jobs = body.values.get("jobs")
     if not isinstance(jobs, list) or not 1 <= len(jobs) <= MOST_IN_BATCH:
         raise wrong_field("/jobs", f"a list of 1 to {MOST_IN_BATCH} jobs")

@@ -6,7 +6,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from outlast.web.problems import Problem, shown, wrong_field
+from outlast.web.problems import Problem, require_known, shown
 from outlast.web.strict_json import read_members
 
 SECONDS = 30.0
@@ -30,10 +30,7 @@ async def read_fields(request: Request, limit: int, *known: str) -> Mapping[str,
     """The fields of a body that may be left out. Raises Problem for one that is not known."""
     text = await read_optional_text(request, limit)
     fields = {} if text is None else read_members(text).values
-    for name in fields:
-        if name not in known:
-            detail = f"there is no such field; known is {', '.join(known)}"
-            raise wrong_field(f"/{shown(name)[1:-1]}", detail, code="unknown_field")
+    require_known(fields, known)
     return fields
 
 

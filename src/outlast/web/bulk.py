@@ -1,9 +1,8 @@
 """One action on many jobs, for operators: counted first, then done in parts, each a request of bounded work."""
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from typing import Any
 
 from starlette.responses import Response
@@ -15,7 +14,7 @@ from outlast.verbs import ANY, Owner, Query
 from outlast.web.body import read_text
 from outlast.web.call import Call
 from outlast.web.jobs import from_start, reason
-from outlast.web.problems import shown, wrong_field
+from outlast.web.problems import require_known, shown, wrong_field
 from outlast.web.query import each, opened, written
 from outlast.web.replies import json_reply
 from outlast.web.strict_json import read_members
@@ -63,7 +62,7 @@ def _asked(fields: Fields, now: float) -> Asked:
     """What the body asks for. Raises one Problem for all fields that are wrong."""
     seal = canonical([fields.get("action"), fields.get("filter", {})])
     read = each(
-        known=lambda: _require_known(fields, FIELDS, ""),
+        known=lambda: require_known(fields, FIELDS),
         action=lambda: _action(fields),
         query=lambda: _query(fields.get("filter", {}), now),
         everything=lambda: _flag(fields, "all"),
@@ -76,15 +75,6 @@ def _asked(fields: Fields, now: float) -> Asked:
     query = replace(fitting(action, read["query"], everything=read["everything"]), before=read["before"])
     how = {"cancel": {"reason": read["reason"]}, "retry": {"from_start": read["from_start"]}}.get(action, {})
     return Asked(action, query, read["dry_run"], how, seal)
-
-
-def _require_known(fields: Fields, known: Collection[str], at: str) -> None:
-    for name in fields:
-        if name not in known:
-            near = get_close_matches(name[:64], known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
-            detail = f"there is no such field; {hint}"
-            raise wrong_field(f"{at}/{shown(name)[1:-1]}", detail, code="unknown_field")
 
 
 def _action(fields: Fields) -> Action:
@@ -115,7 +105,7 @@ def _query(given: Any, now: float) -> Query:
     if not isinstance(given, dict):
         raise wrong_field("/filter", f"an object, not {shown(given)}")
     read = each(
-        known=lambda: _require_known(given, FILTERS, "/filter"),
+        known=lambda: require_known(given, FILTERS, "/filter"),
         status=lambda: _statuses(given),
         type=lambda: _text(given, "type"),
         owner=lambda: _owner(given),

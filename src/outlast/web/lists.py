@@ -12,7 +12,7 @@ from outlast.verbs import Query
 from outlast.web import query
 from outlast.web.body import read_text
 from outlast.web.call import Call
-from outlast.web.problems import shown, wrong_field
+from outlast.web.problems import require_known, shown, wrong_field
 from outlast.web.replies import body_tag, json_reply, matches, to_bytes, urls
 from outlast.web.strict_json import read_members
 
@@ -46,9 +46,7 @@ async def status(call: Call) -> Response:
 
 
 def _ids(body: Mapping[str, Any]) -> list[str]:
-    for name in body:
-        if name != "ids":
-            raise wrong_field(f"/{shown(name)[1:-1]}", "there is no such field; known is ids", code="unknown_field")
+    require_known(body, ("ids",))
     ids = body.get("ids")
     if not isinstance(ids, list) or not 1 <= len(ids) <= MOST_IDS:
         raise wrong_field("/ids", f"a list of 1 to {MOST_IDS} job ids")

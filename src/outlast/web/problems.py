@@ -5,7 +5,8 @@ shown beyond 64 escaped characters, and nothing of an unexpected error is shown 
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import Any
 from urllib.parse import quote
 
@@ -183,6 +184,15 @@ def wrong_field(pointer: str, detail: str, *, code: str = "validation", place: s
     """A problem with one field; `place` is `query` or `header` where it is not the body."""
     error = {"pointer": pointer, "detail": detail}
     return wrong_fields([(code, error if place is None else error | {"in": place})])
+
+
+def require_known(fields: Iterable[str], known: Collection[str], at: str = "") -> None:
+    """Raise Problem for the first field that is not known; `at` leads to the object they are of."""
+    for name in fields:
+        if name not in known:
+            near = get_close_matches(name[:64], known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise wrong_field(f"{at}/{shown(name)[1:-1]}", f"there is no such field; {hint}", code="unknown_field")
 
 
 def wrong_fields(wrong: Sequence[tuple[str, Mapping[str, str]]]) -> Problem:

@@ -116,6 +116,7 @@ class Scene:
             while not await self._settled(brief):
                 worker = self._living(worker)
                 await asyncio.sleep(0.02)
+        await until(lambda: self._is_up(worker), "the worker is up", PATIENCE)
         code = await self._stop(worker)
         if code != 0 and worker is not first:
             self.flaws.append(f"told to stop, the worker ended with {code}")
@@ -164,6 +165,10 @@ class Scene:
         if worker.returncode != KILLED:
             self.flaws.append(f"a worker ended by itself with {worker.returncode}")
         return self._crew.start()
+
+    async def _is_up(self, worker: "subprocess.Popen[bytes]") -> bool:
+        """It is at work, or has ended. Told to stop before it listens for that, it would end as a process does."""
+        return worker.poll() is not None or worker.pid in {info.pid for info in await self._app.workers()}
 
     async def _stop(self, worker: "subprocess.Popen[bytes]") -> int:
         if worker.poll() is None:

@@ -19,6 +19,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "outlast"
 HOUSE = (
     "notation",
     "report",
+    "ends",
     "job",
     "policy",
     "errors",
@@ -47,6 +48,13 @@ HOUSE = (
     "activity",
     "alarms",
     "hooks",
+    "secret",
+    "signing",
+    "callback",
+    "posting",
+    "deliveries",
+    "lanes",
+    "webhooks",
     "words",
     "tracing",
     "recorder",
@@ -66,8 +74,8 @@ HOUSE = (
     "submission",
     "bulk",
     "copying",
-    "secret",
     "tokens",
+    "opened",
     "verbs",
     "aside",
     "app",
@@ -79,7 +87,7 @@ HOUSE = (
     "testing/*",
 )
 
-PURE = ("notation", "report", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
+PURE = ("notation", "report", "ends", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
 ENGINES = ("stores/memory", "stores/sqlite*", "stores/postgres*", "stores/redis*", "stores/mongo*")
@@ -97,7 +105,7 @@ LIBRARIES = {
     "apsw": ("stores/sqlite*",),
     "click": ("cli/*",),
     "opentelemetry": ("tracing",),
-    "httpx2": ("client", "cli/*", "testing/*"),
+    "httpx2": ("posting", "client", "cli/*", "testing/*"),
     "psycopg": ("stores/postgres*",),
     "pydantic": ("*",),
     "pydantic_core": ("*",),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from outlast import lifecycle
+from outlast.ends import Webhook
 from outlast.errors import IllegalMove, JobConflict
 from outlast.job import ASKED_FIELDS, ENDED, LIVE, Change, Event, Job, JobError, Signal, Status, Step, Waiting
 from outlast.lifecycle import MOVES
@@ -395,3 +396,36 @@ def test_the_docs_draw_every_move_and_no_other() -> None:
     rows = re.findall(r"^\| `(\w+)` \| ([a-z, ]+) \| ([a-z]+) \| (.+) \|$", page, re.MULTILINE)
     drawn = {name: (sorted(sources.split(", ")), target, why) for name, sources, target, why in rows}
     assert drawn == {name: (sorted(move.sources), move.target, move.why) for name, move in MOVES.items()}
+
+
+# ---- what an ended job owes -----------------------------------------------------------------------
+
+
+TOLD = (Webhook("https://hooks.example/"),)
+
+
+@pytest.mark.parametrize("keep", [0.001, lifecycle.HEAD_START, 604_800.0])
+@pytest.mark.parametrize("status", sorted(ENDED))
+def test_that_a_webhook_is_to_be_told_comes_with_the_end_itself(status: Status, keep: float) -> None:
+    job = job_that_is(status, webhooks=TOLD, keep=keep)
+    assert lifecycle.owes(job) and job.next_at == pytest.approx(NOW + lifecycle.HEAD_START, abs=0.01)
+    told = after(job, lifecycle.owing(job, None))
+    assert not lifecycle.owes(told) and told.next_at == job.expires_at
+    again = after(told, lifecycle.owing(told, job.expires_at))
+    assert lifecycle.owes(again), "a look that falls on its expiry is one all the same"
+
+
+@pytest.mark.parametrize("status", sorted(ENDED))
+def test_a_job_owes_only_ends_that_its_webhooks_want(status: Status) -> None:
+    others = tuple(f"job.{other}" for other in ENDED if other is not status)
+    for webhooks in ((), (Webhook("https://hooks.example/", others),)):
+        job = job_that_is(status, webhooks=webhooks)
+        assert not lifecycle.owes(job) and job.next_at == job.expires_at
+
+
+@pytest.mark.parametrize("status", sorted(LIVE))
+def test_a_live_job_owes_nothing_yet(status: Status) -> None:
+    job = job_that_is(status, webhooks=TOLD)
+    assert not lifecycle.owes(job)
+    with pytest.raises(IllegalMove, match=f"owing: job_1 is {status}"):
+        lifecycle.owing(job, NOW)

@@ -35,6 +35,7 @@ from outlast.errors import (
 from outlast.job import Event, Job, Status, Step
 from outlast.principal import Principal
 from outlast.stores import open_store
+from outlast.webhooks import Endpoint
 
 if TYPE_CHECKING:
     from outlast.client import Client
@@ -44,6 +45,7 @@ __all__ = [
     "ConfigurationError",
     "Context",
     "ContextClosed",
+    "Endpoint",
     "Event",
     "Fail",
     "IdempotencyKeyReused",

@@ -21,8 +21,9 @@ from outlast.handler import BlockingFunction, Function, Handler, Options, Regist
 from outlast.hooks import Hook, Hooks, Moment, checked
 from outlast.job import Job, NewJob, Priority
 from outlast.observe import Observe
+from outlast.opened import Opened, connected
 from outlast.policy import Duration, Limits, seconds
-from outlast.stores import open_store
+from outlast.secret import signing_secrets
 from outlast.stores.base import LEASE, Joins, Store
 from outlast.stores.batching import Batched
 from outlast.stores.default import default_store
@@ -30,7 +31,8 @@ from outlast.submission import prepare
 from outlast.sweep import Sweeper, recover
 from outlast.tokens import Tokens
 from outlast.tracing import found, valid
-from outlast.verbs import Opened, Verbs, new_id
+from outlast.verbs import Verbs, new_id
+from outlast.webhooks import Courier, Endpoint, by_url
 from outlast.worker import Worker
 
 P = ParamSpec("P")
@@ -54,6 +56,9 @@ class Outlast(Verbs):
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
     limits: the caps; see `Limits`.
+    webhooks: the receivers that are told of the ends of all jobs submitted from then on.
+    webhook_hosts: hosts that a submit may name as its job's webhook beside the public ones, without TLS and at any port
+        too, such as `localhost` or a host of your own network.
     lifespan: called with the app by each worker as it starts; what its `async with` gives is `ctx.state` in the
         handlers, and is let go of when the worker has handed back its jobs.
     cors: the origins, such as `https://shop.example`, whose pages may call the HTTP surface from a browser.
@@ -72,6 +77,8 @@ class Outlast(Verbs):
         grace: Duration = 10.0,
         lease: Duration = LEASE,
         limits: Limits | None = None,
+        webhooks: Sequence[Endpoint] = (),
+        webhook_hosts: Collection[str] = (),
         lifespan: Lifespan | None = None,
         cors: Collection[str] = (),
     ) -> None:
@@ -83,6 +90,9 @@ class Outlast(Verbs):
         self.lease = seconds(lease)
         self.cors = cors
         self.observe = Observe()
+        self._endpoints = by_url(webhooks)
+        self.webhook_hosts = frozenset(host.lower() for host in webhook_hosts)
+        self._delivers = True
         self._hooks: dict[str, list[Hook]] = {}
         self._context: Callable[..., Context] = Context
         self._opened: Opened | None = None
@@ -214,7 +224,10 @@ class Outlast(Verbs):
         self, runtime: Runtime, handler: Handler[Any, Any], payload_json: str, options: Options
     ) -> tuple[Job[Any], bool]:
         now = runtime.store.now()
-        new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now)
+        endpoints = [endpoint.webhook for endpoint in self._endpoints.values()]
+        new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now, endpoints=endpoints)
+        if runtime.courier is not None and new.job.webhooks:
+            await runtime.courier.require_callable(new.job)
         within = options.get("connection")
         job = await (runtime.one.insert(new) if within is None else _joined(runtime.store, within, new))
         if job.id != new.job.id and job.fingerprint != new.job.fingerprint:
@@ -237,9 +250,12 @@ class Outlast(Verbs):
         return handler
 
     async def sweep(self) -> int:
-        """Move all that is due now; answers how many jobs were moved or removed."""
+        """Move all that is due now, and see the deliveries out; answers how many jobs were moved or removed."""
         runtime = await self._runtime()
-        return await recover(runtime.store, self.observe, runtime.hooks)
+        moved = await recover(runtime.store, self.observe, runtime.hooks, runtime.courier)
+        if runtime.courier is not None:
+            await runtime.courier.idle()
+        return moved
 
     # -- connect, run -----------------------------------------------------------------------------------------------
 
@@ -270,7 +286,7 @@ class Outlast(Verbs):
         """Let go of the store. The app may be opened again."""
         await self.stop()
         if self._opened is not None:
-            await self._opened.runtime.hooks.drain()
+            await self._opened.let_go()
             self._opened = None
         if self._aside is not None:
             await asyncio.to_thread(self._end_aside)
@@ -313,7 +329,7 @@ class Outlast(Verbs):
         if opened is not None:
             opened.stopping.set()
             await opened.runtime.hub.stop()
-            await opened.runtime.hooks.drain()
+            await opened.let_go()
         if last:
             await self._disconnect()
 
@@ -387,7 +403,7 @@ class Outlast(Verbs):
         if not first:
             return await asyncio.shield(asyncio.wrap_future(connecting))
         try:
-            connecting.set_result(await self._connect())
+            connecting.set_result(await connected(self.store or default_store(os.environ), self.observe))
         except BaseException as error:
             self._connecting = None
             connecting.set_exception(error)
@@ -400,26 +416,11 @@ class Outlast(Verbs):
         if connecting is not None:
             await (await asyncio.shield(asyncio.wrap_future(connecting))).close()
 
-    async def _connect(self) -> Store:
-        chosen = self.store or default_store(os.environ)
-        store = open_store(chosen) if isinstance(chosen, str) else chosen
-        await store.open()
-        about = store.describe()
-        self.observe(
-            "store.opened",
-            url=about.url,
-            engine=about.engine,
-            version=about.version,
-            durability=about.durability,
-        )
-        for warning in about.warnings:
-            self.observe("store.warning", warning=warning)
-        return store
-
     def _around(self, store: Store) -> Opened:
         hub = Hub(store)
         hub.start()
-        hooks = Hooks(self._hooks, self._decoded, self.observe)
+        courier = self._courier(store) if self._delivers else None
+        hooks = Hooks(self._hooks, self._decoded, self.observe, None if courier is None else courier.moved)
         runtime = Runtime(
             store,
             Batched(store),
@@ -431,15 +432,20 @@ class Outlast(Verbs):
             self.grace,
             found(),
             self._context,
+            courier,
         )
-        sweeper = Sweeper(store, self.observe, hooks)
+        sweeper = Sweeper(store, self.observe, hooks, courier)
         return Opened(store, runtime, sweeper, asyncio.Event(), asyncio.get_running_loop())
+
+    def _courier(self, store: Store) -> Courier:
+        signing_secrets(os.environ.get("OUTLAST_SECRET", ""))  # one that others could guess is refused here
+        return Courier(store, self.handlers.keys(), self._endpoints, self.webhook_hosts, self.observe)
 
     @contextmanager
     def swapped(self, store: Store, context: Callable[..., Context] = Context) -> Iterator[None]:
         """For tests: another store, and another Context for the handlers, for as long as the block lasts.
 
-        What the app is connected to stays connected, and is what it goes on with.
+        What the app is connected to stays connected, and is what it goes on with. No webhook is called.
         """
         before = {name: vars(self)[name] for name in _CONNECTED}
         vars(self).update(dict.fromkeys(_CONNECTED), store=store, _context=context)
@@ -482,5 +488,5 @@ async def _joined(store: Store, connection: Any, new: NewJob) -> Job[Any]:
     return job
 
 
-_CONNECTED = ("store", "_context", "_connecting", "_opened", "_aside", "_opened_aside")
+_CONNECTED = ("store", "_context", "_delivers", "_connecting", "_opened", "_aside", "_opened_aside")
 """What an app is connected to, and by what."""

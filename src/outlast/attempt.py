@@ -40,6 +40,7 @@ from outlast.report import Report
 from outlast.stores.base import Store
 from outlast.stores.batching import Batched
 from outlast.tracing import Tracing
+from outlast.webhooks import Courier
 from outlast.words import described, traceback_of
 
 LOOK_AGAIN = 1.0
@@ -63,6 +64,7 @@ class Runtime:
     grace: float
     tracing: Tracing | None = None
     context: Callable[..., Context] = Context
+    courier: Courier | None = None
     state: Any = None
 
 

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import httpx2
 
+from outlast.ends import END_EVENTS
 from outlast.errors import (
     IdempotencyKeyReused,
     InvalidRequest,
@@ -29,7 +30,7 @@ from outlast.errors import (
     ServerUnavailable,
     WaitTimeout,
 )
-from outlast.job import END_EVENTS, Event, Job, JobError, Status, Waiting
+from outlast.job import Event, Job, JobError, Status, Waiting
 from outlast.policy import Duration, seconds
 
 TRIES = 4
@@ -100,7 +101,7 @@ class Client:
         ----------
         idempotency_key: left out, one is made up, so that a try whose answer was lost makes no second job.
         options: `priority`, `delay`, `run_at`, `deadline`, `keep`, `retries`, `tags`, `metadata`, `external_id`,
-            `batch`, as in `handler.options`.
+            `batch`, `webhook`, as in `handler.options`.
 
         Raises InvalidRequest, IdempotencyKeyReused, NotAllowed, ServerUnavailable.
         """
@@ -300,6 +301,7 @@ _NAMES = {
     "metadata": "metadata",
     "external_id": "externalId",
     "batch": "batchId",
+    "webhook": "webhook",
 }
 
 

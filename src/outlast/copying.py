@@ -1,7 +1,8 @@
 """One store copied into another: every job with its log, steps, signals and reports.
 
 A job is laid down bare, then filled, and gets its true fields last. So nobody claims what is half copied, and a copy
-that broke off goes on where it stopped. What is not copied: notes of workers and counters, which live for minutes.
+that broke off goes on where it stopped. What is not copied: notes of workers and counters, which live for minutes, and
+of deliveries the tries so far.
 """
 
 from asyncio import gather

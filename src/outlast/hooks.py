@@ -44,20 +44,28 @@ class Hooks:
     ----------
     registered: by moment, in the order they are called in; may grow.
     shown: makes of a job what `app.get` would show of it.
+    told: called with every committed move, before all else.
     """
 
     def __init__(
-        self, registered: Mapping[str, Sequence[Hook]], shown: Callable[[Job[Any]], Job[Any]], observe: Observe
+        self,
+        registered: Mapping[str, Sequence[Hook]],
+        shown: Callable[[Job[Any]], Job[Any]],
+        observe: Observe,
+        told: Callable[[Job[Any], Change], None] | None = None,
     ) -> None:
         self._registered = registered
         self._shown = shown
         self._observe = observe
+        self._told = told
         self._room = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._last: dict[str, asyncio.Task[None]] = {}
 
     def moved(self, job: Job[Any], change: Change, error: BaseException | None = None) -> None:
         """A change was committed to this job."""
+        if self._told is not None:
+            self._told(job, change)
         status = change.set.get("status")
         if status is not None and status in self._registered:
             self.fire(status, change.applied(job), error)

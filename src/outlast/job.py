@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
+from outlast.ends import END_EVENTS, MOVE_EVENTS, Webhook
 from outlast.notation import rfc3339
 from outlast.report import Report
 
@@ -156,17 +157,6 @@ class Event:
         return head | {"attempt": self.attempt} | dict(self.data)
 
 
-END_EVENTS = frozenset({"job.completed", "job.failed", "job.cancelled"})
-MOVE_EVENTS = END_EVENTS | {
-    "job.created",
-    "job.queued",
-    "job.started",
-    "job.waiting",
-    "job.retrying",
-    "job.cancel_requested",
-}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Job(Generic[T]):
     """The durable record of one request.
@@ -226,6 +216,7 @@ class Job(Generic[T]):
     batch_id: str | None = None
     external_id: str | None = None
     trace: str | None = None
+    webhooks: tuple[Webhook, ...] = ()
 
     # what an attempt writes while it runs
     seq: int = 0
@@ -337,7 +328,7 @@ LIVE_FIELDS = frozenset(
 
 ASKED_FIELDS = frozenset(
     "max_retries timeout backoff_base backoff_cap deadline keep planned tags metadata idempotency_key fingerprint"
-    " retry_of origin batch_id external_id trace".split()
+    " retry_of origin batch_id external_id trace webhooks".split()
 )
 """What the submit fixed; never written again."""
 

@@ -27,6 +27,9 @@ COMPLETED, FAILED, CANCELLED = Status.COMPLETED, Status.FAILED, Status.CANCELLED
 
 INBOX_LIMIT = 100
 
+HEAD_START = 30.0
+"""Seconds that whoever ended a job has to tell its webhooks of it, before any sweep does."""
+
 
 @dataclass(frozen=True, slots=True)
 class Move:
@@ -102,7 +105,7 @@ def copy_for_retry(job: Job[Any], new_id: str, now: float, *, force: bool = Fals
 
 _ASKED_AGAIN = (
     "type owner priority max_retries timeout backoff_base backoff_cap keep planned tags metadata external_id"
-    " trace payload_json"
+    " trace webhooks payload_json"
 ).split()
 
 
@@ -327,6 +330,23 @@ def fail(job: Job[Any], error: JobError, now: float) -> Change:
     return _move(job, "fail", now, (failed,), last_error=error)
 
 
+def owes(job: Job[Any]) -> bool:
+    """True while an ended job has yet to tell a webhook of its end; only then is its `next_at` not its expiry."""
+    return job.ended and bool(job.webhooks) and job.next_at != job.expires_at
+
+
+def owing(job: Job[Any], at: float | None) -> Change:
+    """An ended job is to be looked at again for what it owes; `at` None: it owes nothing, and stays for its time."""
+    if job.expires_at is None:
+        raise IllegalMove(f"owing: {job.id} is {job.status}")
+    next_at = job.expires_at if at is None else _beside(at, job.expires_at)
+    return Change(id=job.id, turn=job.turn, set={"turn": job.turn + 1, "next_at": next_at})
+
+
+def _beside(at: float, expiry: float) -> float:
+    return at if at != expiry else at + 0.001
+
+
 def _cancelled(job: Job[Any], now: float, **also: Any) -> Change:
     data = {"status": CANCELLED.value, "reason": job.cancel_reason}
     ended = Event(type="job.cancelled", time=now, attempt=job.attempt, data=data)
@@ -357,7 +377,9 @@ def _move(job: Job[Any], name: str, now: float, events: tuple[Event, ...], **cha
         failed = tuple([step for step in job.open_steps if step.status == "failed"])
         changed |= {"lease": None, "lease_until": None, "worker": None, "current_step": None, "open_steps": failed}
     if move.target in ENDED:
-        changed |= {"completed_at": now, "next_at": now + job.keep, "tag": None, "waiting": None}
+        tells = any(f"job.{move.target}" in webhook.events for webhook in job.webhooks)
+        next_at = _beside(now + HEAD_START, now + job.keep) if tells else now + job.keep
+        changed |= {"completed_at": now, "next_at": next_at, "tag": None, "waiting": None}
     return Change(id=job.id, turn=job.turn, lease=job.lease, set=changed, events=events)
 
 

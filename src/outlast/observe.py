@@ -58,6 +58,16 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "job %(job_id)s (%(type)s): no hook for %(moment)r is called, for %(waiting)s calls wait already",
     ),
     "hook.late": (logging.WARNING, "%(count)s calls of hooks were not over within %(seconds)s s and are cut off"),
+    "webhook.delivered": (logging.DEBUG, "job %(job_id)s (%(type)s): %(host)s was told of its end (%(delivery)s)"),
+    "webhook.failed": (
+        logging.WARNING,
+        "job %(job_id)s (%(type)s): %(host)s was not told of its end (%(outcome)s, %(delivery)s); it is tried again",
+    ),
+    "webhook.given_up": (
+        logging.ERROR,
+        "job %(job_id)s (%(type)s): %(host)s is not told of its end (%(outcome)s, %(delivery)s); redeliver it by hand",
+    ),
+    "webhook.broke": (logging.ERROR, "job %(job_id)s (%(type)s): a delivery broke off; it is tried again"),
     "bulk.part": (logging.INFO, "asked to %(action)s many jobs: %(done)s done, %(skipped)s skipped as they had moved"),
     "access.denied": (logging.INFO, "request %(request_id)s of %(caller)s was refused: %(code)s"),
     "purge.done": (logging.DEBUG, "%(count)s ended jobs removed"),

@@ -1,11 +1,12 @@
 """From a payload and options to a job: every check that stands before the store."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NoReturn
 
 from outlast.codec import USE_JSON, Codec
+from outlast.ends import ENDS, Webhook
 from outlast.errors import InvalidRequest, NotJson
 from outlast.handler import Handler, Options
 from outlast.job import RANK, Job, NewJob
@@ -16,9 +17,16 @@ from outlast.tracing import valid
 
 
 def prepare(
-    handler: Handler[Any, Any], payload_json: str, options: Options, limits: Limits, *, id: str, now: float
+    handler: Handler[Any, Any],
+    payload_json: str,
+    options: Options,
+    limits: Limits,
+    *,
+    id: str,
+    now: float,
+    endpoints: Sequence[Webhook] = (),
 ) -> NewJob:
-    """The job to be stored. Raises InvalidRequest with the field that is wrong."""
+    """The job to be stored; `endpoints` are told of its end too. Raises InvalidRequest with the field that is wrong."""
     settings = handler.settings
     allowed = settings.max_payload or limits.payload
     if len(payload_json.encode()) > allowed:
@@ -49,6 +57,7 @@ def prepare(
         batch_id=_name(options.get("batch"), "/batchId", limits),
         external_id=_name(options.get("external_id"), "/externalId", limits),
         trace=_trace(options.get("trace")),
+        webhooks=(*_webhook(options.get("webhook")), *endpoints),
         payload_json=payload_json,
     )
     return submit(job, now, run_at=_run_at(options, now, limits))
@@ -125,6 +134,19 @@ def _metadata(value: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
         _refuse("/metadata", f"metadata is larger than {limits.metadata} bytes")
     plain: Mapping[str, Any] = json.loads(text)
     return plain
+
+
+def _webhook(value: Mapping[str, Any] | None) -> tuple[Webhook, ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping) or not set(value) <= {"url", "events"}:
+        _refuse("/webhook", "an object with a url, and events if not all ends are wanted")
+    url, events = value.get("url"), value.get("events", ENDS)
+    if not isinstance(url, str) or not url:
+        _refuse("/webhook/url", "text is wanted: the URL that is told of the job's end")
+    if not isinstance(events, list | tuple) or not events or not all(event in ENDS for event in events):
+        _refuse("/webhook/events", f"a list of some of {', '.join(ENDS)}")
+    return (Webhook(url, tuple(event for event in ENDS if event in events)),)
 
 
 def _text(value: Any, pointer: str, most: int, allowed: Callable[[str], bool]) -> None:

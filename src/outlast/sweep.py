@@ -1,4 +1,4 @@
-"""What is due: delays, retries, wakes, deadlines, leases that ran out, workers that died, purges.
+"""What is due: delays, retries, wakes, deadlines, leases that ran out, workers that died, deliveries, purges.
 
 Any number of sweeps may run at once: each move holds only if nobody was faster. It goes in rounds of bounded work, live
 jobs before ended ones: however much there is to remove, other writers get in between, and no lease waits for it.
@@ -17,6 +17,7 @@ from outlast.hooks import Hooks
 from outlast.job import Change, Job, Status
 from outlast.observe import Observe
 from outlast.stores.base import Store
+from outlast.webhooks import TAKEN, Courier
 
 BATCH = 500
 """Jobs that a round looks at."""
@@ -28,12 +29,12 @@ LOOK_EVERY = 1.0
 """Seconds between two looks for workers of this host that died, give or take a quarter."""
 
 
-async def recover(store: Store, observe: Observe, hooks: Hooks) -> int:
+async def recover(store: Store, observe: Observe, hooks: Hooks, courier: Courier | None) -> int:
     """Move all that is due, and the jobs of workers of this host that died; answers how many were moved or removed.
 
     Raises StoreError if the store fails on the way; what was moved stays moved.
     """
-    folder, sweep = presence.folder(store), Sweep(store, observe, hooks)
+    folder, sweep = presence.folder(store), Sweep(store, observe, hooks, courier)
     moved, more = 0, True
     while more:
         dead = presence.gone(folder, await presence.present(store))
@@ -58,12 +59,16 @@ class Done(NamedTuple):
 
 
 class Sweep:
-    """One sweep. A job that could not be moved is passed over in its later rounds."""
+    """One sweep. A job that could not be moved is passed over in its later rounds.
 
-    def __init__(self, store: Store, observe: Observe, hooks: Hooks) -> None:
+    `courier` delivers what ended jobs owe; None: that is left to others.
+    """
+
+    def __init__(self, store: Store, observe: Observe, hooks: Hooks, courier: Courier | None = None) -> None:
         self._store = store
         self._observe = observe
         self._hooks = hooks
+        self._courier = courier
         self._stuck: set[str] = set()
 
     async def round(self, dead: frozenset[str] = frozenset()) -> Done:
@@ -71,11 +76,13 @@ class Sweep:
         passed_over, limit = len(self._stuck), BATCH + len(self._stuck)
         found = await self._store.due(limit, dead=dead)
         jobs = [job for job in found if job.id not in self._stuck]
-        ended = [job for job in jobs if job.ended]
+        owing = [job for job in jobs if lifecycle.owes(job)]
+        ended = [job for job in jobs if job.ended and not lifecycle.owes(job)]
         going = light(ended)
-        moved = await self._move([job for job in jobs if not job.ended], dead) + await self._purge(going)
+        moved = await self._move([job for job in jobs if not job.ended], dead)
+        moved += await self._deliver(owing) + await self._purge(going)
         is_full, went_on = len(found) == limit, moved > 0 or len(self._stuck) > passed_over
-        return Done(moved, not is_full or bool(ended), (is_full or len(going) < len(ended)) and went_on)
+        return Done(moved, not is_full or bool(ended or owing), (is_full or len(going) < len(ended)) and went_on)
 
     async def _move(self, jobs: Sequence[Job[Any]], dead: frozenset[str]) -> int:
         now = self._store.now()
@@ -113,6 +120,19 @@ class Sweep:
         if not isinstance(error, JobNotFound):
             self._observe("sweep.stuck", job_id=job_id, error=error)
 
+    async def _deliver(self, jobs: Sequence[Job[Any]]) -> int:
+        """Begin to deliver what these owe, where it is this process's to do so and nobody was faster."""
+        courier, until = self._courier, self._store.now() + TAKEN
+        mine = [job for job in jobs if courier is not None and courier.delivers(job)]
+        changes = [lifecycle.owing(job, until) for job in mine]
+        held = await self._applied(changes) if changes else []
+        taken = [change.applied(job) for job, change, holds in zip(mine, changes, held, strict=True) if holds]
+        self._stuck |= {job.id for job in jobs} - {job.id for job in taken}
+        if courier is not None:
+            for job in taken:
+                courier.begin(job)
+        return len(taken)
+
     async def _purge(self, jobs: Sequence[Job[Any]]) -> int:
         gone = await self._store.purge([job.id for job in jobs])
         if gone:
@@ -129,10 +149,11 @@ def light(ended: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
 class Sweeper:
     """Sweeps when the clock says so, and looks each second for workers of this host that died."""
 
-    def __init__(self, store: Store, observe: Observe, hooks: Hooks) -> None:
+    def __init__(self, store: Store, observe: Observe, hooks: Hooks, courier: Courier | None) -> None:
         self._store = store
         self._observe = observe
         self._hooks = hooks
+        self._courier = courier
         self._armed = asyncio.Event()
         self._next_at: float | None = None
 
@@ -158,4 +179,4 @@ class Sweeper:
     async def _sweep(self) -> None:
         if self._next_at is not None and self._next_at <= self._store.now():
             self._next_at = None
-        await recover(self._store, self._observe, self._hooks)
+        await recover(self._store, self._observe, self._hooks, self._courier)

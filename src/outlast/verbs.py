@@ -3,18 +3,17 @@
 import json
 import secrets
 from abc import ABC, abstractmethod
-from asyncio import AbstractEventLoop, Semaphore, gather
-from asyncio import Event as Flag
+from asyncio import Semaphore, gather
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from outlast import lifecycle, output, policy, presence, totals
+from outlast import deliveries, lifecycle, output, policy, presence, totals, webhooks
 from outlast.attempt import Runtime
 from outlast.attempts import AttemptInfo, attempts
 from outlast.bulk import AT_ONCE, Action, Part, fitting
 from outlast.codec import USE_JSON, Codec
+from outlast.deliveries import Delivery
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
 from outlast.feed import Seen, feed
 from outlast.follow import follow
@@ -22,29 +21,19 @@ from outlast.handler import Handler
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.metrics import Totals
 from outlast.notation import clean, job_id
+from outlast.opened import Opened
 from outlast.policy import Duration, Limits, seconds
 from outlast.presence import WorkerInfo
 from outlast.replay import timed_out
-from outlast.stores.base import ANY, Owner, Query, Store
-from outlast.sweep import Sweeper, light
+from outlast.stores.base import ANY, Owner, Query
+from outlast.sweep import light
 
-__all__ = ["ANY", "Opened", "Owner", "Query", "Verbs", "new_id"]
+__all__ = ["ANY", "Owner", "Query", "Verbs", "new_id"]
 
 T = TypeVar("T")
 
 HISTORY_AGE, NO_HISTORY_AGE = 10.0, 1.0
 """Seconds for which the durations that estimates rest on are kept, and that there are none."""
-
-
-@dataclass(slots=True)
-class Opened:
-    """What exists while the app is connected."""
-
-    store: Store
-    runtime: Runtime
-    sweeper: Sweeper
-    stopping: Flag
-    loop: AbstractEventLoop
 
 
 class Verbs(ABC):
@@ -310,6 +299,27 @@ class Verbs(ABC):
         steps = [step for step in recorded if step.status == "completed" and not timed_out(step)]
         log, offsets = output.inherited(await self.log(old.id), steps, now, self.limits.event // 8)
         return lifecycle.submit(again, now, steps=steps, log=log, offsets=offsets)
+
+    async def deliveries(self, job: Job[Any] | str, *, owner: Owner = ANY) -> list[Delivery]:
+        """What the job's webhooks are told of its end, or were; for an owner those of their own webhook alone.
+
+        A live job has none. Raises JobNotFound.
+        """
+        runtime = await self._runtime()
+        found = await self.get(job, owner=owner)
+        log = await deliveries.read(runtime.store, found)
+        return [one for one in log.deliveries if owner is ANY or found.webhooks[one.number].own]
+
+    async def redeliver(self, delivery: str, *, owner: Owner = ANY) -> Delivery:
+        """Begin a delivery again, by its id and whatever has become of it; the next sweep makes its first try.
+
+        Raises JobNotFound if there is no such delivery for this owner.
+        """
+        runtime = await self._runtime()
+        job = await self.get(deliveries.job_of(delivery), owner=owner)
+        if delivery not in [one.id for one in await self.deliveries(job, owner=owner)]:
+            raise JobNotFound(job.id)
+        return await webhooks.begin_again(runtime.store, job, delivery)
 
     async def delete(self, job: Job[Any] | str, *, owner: Owner = ANY) -> None:
         """Remove an ended job with all that belongs to it. Raises JobNotFound; JobConflict while it is live."""

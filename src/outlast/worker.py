@@ -107,7 +107,7 @@ class Worker:
             self._wake.clear()
             try:
                 if self._burst:
-                    await recover(self._store, self._runtime.observe, self._runtime.hooks)
+                    await recover(self._store, self._runtime.observe, self._runtime.hooks, self._runtime.courier)
                 await self._claim(renewer)
             except Exception as error:
                 # Whatever it is, a worker that gave up would leave its jobs hanging.

@@ -1,10 +1,13 @@
-"""`outlast key new`: a key for a client, and the entry by which a server knows it."""
+"""`outlast key`: a key for a client with the entry by which a server knows it, and secrets as receivers need them."""
 
 import hashlib
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
+from outlast.cli.commands import commands
+from outlast.signing import owner_secret
 from tests.cli.ground import Place
 
 pytestmark = pytest.mark.usefixtures("imports")
@@ -59,3 +62,20 @@ def test_a_server_lets_the_key_in_and_logs_name_it_by_its_id(place: Place) -> No
         assert httpx2.post(url, headers=headers, json={"type": "greet"}).status_code == 403
         assert server.line(r"request req_\w+ of laptop was refused: forbidden_scope")
         assert key not in server.err
+
+
+MASTER = "pX3vT9qLw8Zr2NcK7mHs5JdY4bGf6AeU"
+
+
+@pytest.mark.parametrize("owner", ["ada", None])
+def test_the_secret_of_an_owners_webhooks_is_printed(owner: str | None) -> None:
+    asked = ["key", "webhook", *([owner] if owner else [])]
+    result = CliRunner(env={"OUTLAST_SECRET": MASTER}).invoke(commands, asked)
+    assert (result.exit_code, result.output) == (0, owner_secret(owner, {"OUTLAST_SECRET": MASTER}) + "\n")
+
+
+@pytest.mark.parametrize(("master", "why"), [("", "is not set"), ("short", "fewer than 32 can be guessed")])
+def test_without_a_proper_master_secret_it_says_how_to_make_one(master: str, why: str) -> None:
+    result = CliRunner(env={"OUTLAST_SECRET": master}).invoke(commands, ["key", "webhook", "ada"])
+    assert result.exit_code == 2
+    assert why in result.output and "openssl rand" in result.output

@@ -43,6 +43,7 @@ def test_an_app_as_it_comes_has_nothing_relaxed() -> None:
         (Outlast(limits=Limits(steps=5_000)), "limits.steps: the limit is 5000, where 1000 is usual"),
         (Outlast(lease=5), "lease is 5 s, not 30 s: a worker that stands still"),
         (Outlast(grace=0), "grace is 0 s, not 10 s: a deploy cuts off"),
+        (Outlast(webhook_hosts=["b.internal", "A.internal"]), "webhook_hosts: whoever submits may have a.internal, b."),
         (Outlast(grace="1m"), "grace is 60 s, not 10 s: a deploy waits longer"),
     ],
 )

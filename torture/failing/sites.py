@@ -54,7 +54,7 @@ CHANGES = frozenset(
 def required() -> frozenset[str]:
     """Every site that a worker has."""
     calls = (f"{method} by {place}" for place, method in _calls() if method != "apply")
-    return frozenset({*calls, *BATCHED, *(f"apply: {change}" for change in CHANGES), "open by app", "close by app"})
+    return frozenset({*calls, *BATCHED, *(f"apply: {change}" for change in CHANGES), "open by opened", "close by app"})
 
 
 def _calls() -> Iterator[tuple[str, str]]:
@@ -82,7 +82,9 @@ def names(method: str, arguments: Sequence[Any], module: str, function: str) -> 
     if arguments and arguments[0] == []:
         return set()
     place = module.removeprefix("outlast.")
-    return {f"{method} by {place}" if place in ("app", "stores.batching") else f"{method} by {place}.{function}"}
+    return {
+        f"{method} by {place}" if place in ("app", "opened", "stores.batching") else f"{method} by {place}.{function}"
+    }
 
 
 def described(change: Change) -> str:

@@ -14,8 +14,8 @@ from outlast.attempt import Runtime
 from outlast.context import Context
 from outlast.errors import IdempotencyKeyReused, JobConflict, JobNotFound, StoreUnavailable
 from outlast.job import Change, Event, Job, NewJob
+from outlast.opened import Opened
 from outlast.stores.base import ANY, Owner, Store
-from outlast.verbs import Opened
 from torture.simulation.invariants import Violation
 from torture.simulation.plan import JobPlan, payload
 from torture.simulation.wire import Link, sleep

@@ -9,7 +9,8 @@ import httpx2
 
 from outlast.cli.client import Client
 from outlast.cli.exits import Unreachable
-from outlast.job import END_EVENTS, ENDED
+from outlast.ends import END_EVENTS
+from outlast.job import ENDED
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5.0
 

@@ -1,5 +1,6 @@
-"""key: what lets others in."""
+"""key: what callers and receivers prove themselves by."""
 
+import os
 import secrets
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from outlast.web.keys import entry_of, new_key
 
 @click.group()
 def key() -> None:
-    """Make a key for the clients of a server."""
+    """Make and print what callers and receivers prove themselves by."""
 
 
 @key.command()
@@ -36,3 +37,16 @@ def new(owner: str | None, scopes: str, id: str | None, until: datetime | None) 
     entry = entry_of(made, id=id, owner=owner or id, scopes=scopes.split("+"), until=day)
     click.echo(f"OUTLAST_KEY={made}")
     click.echo(f"OUTLAST_KEYS={entry}")
+
+
+@key.command()
+@click.argument("owner", metavar="[OWNER]", required=False)
+def webhook(owner: str | None) -> None:
+    """Print the secret that webhooks of an owner's jobs are signed with.
+
+    It is derived from OUTLAST_SECRET, and is the same wherever that is the same. The owner's receiver verifies by it.
+    Without OWNER it is that of jobs that are nobody's, as on a server without keys.
+    """
+    from outlast.signing import owner_secret
+
+    click.echo(owner_secret(owner, os.environ))

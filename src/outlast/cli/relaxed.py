@@ -15,13 +15,16 @@ DAY = 86400.0
 
 
 def settings(app: Outlast) -> Iterator[str]:
-    """Of an app: caps, lease, grace, handlers. What is relaxed in a store its own description says."""
+    """Of an app: caps, lease, grace, webhooks, handlers. What is relaxed in a store its own description says."""
     yield from _caps(app.limits)
     usual = Outlast()
     for name in ("lease", "grace"):
         value, default = getattr(app, name), getattr(usual, name)
         if value != default:
             yield f"{name} is {value:g} s, not {default:g} s: {MEANING[name, value > default]}"
+    if app.webhook_hosts:
+        hosts = ", ".join(sorted(app.webhook_hosts))
+        yield f"webhook_hosts: whoever submits may have {hosts} called, at any port and without TLS"
     for handler in app.handlers.values():
         yield from _of_handler(handler, app.limits)
     yield from _clock()

@@ -21,7 +21,8 @@ app_argument = click.argument("place", metavar="[MODULE:APP]", required=False)
 def sweep(place: str | None, store: str | None) -> None:
     """Move what is due, once, and say how many jobs that was.
 
-    Due are delays, pauses and waits that are over, deadlines, leases that ran out, and ended jobs kept long enough.
+    Due are delays, pauses and waits that are over, deadlines, leases that ran out, webhooks still to be told, and ended
+    jobs kept long enough.
     Workers and servers see to them by themselves; this is for a cron job where none runs for long. The store is that
     of the app, of --store or of OUTLAST_STORE; where none is named, ./outlast.db if it is there.
     """

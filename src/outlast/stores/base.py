@@ -272,8 +272,8 @@ class Store(Records, Protocol):
     async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
         """Jobs whose `next_at` or `lease_until` has come, the longest due first, and those held by dead workers.
 
-        Ended jobs, to be purged once their `next_at` has come, follow behind all live ones, so that these never wait
-        for them. All come without payloads and results.
+        Ended jobs, to be purged once their `next_at` has come, or to be told of before (`lifecycle.owes`), follow
+        behind all live ones, so that these never wait for them. All come without payloads and results.
         """
         ...
 

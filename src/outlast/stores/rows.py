@@ -8,7 +8,20 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from outlast.job import ASKED_FIELDS, RANK, Change, Event, Job, JobError, Signal, Status, Step, Waiting, counted
+from outlast.ends import Webhook
+from outlast.job import (
+    ASKED_FIELDS,
+    RANK,
+    Change,
+    Event,
+    Job,
+    JobError,
+    Signal,
+    Status,
+    Step,
+    Waiting,
+    counted,
+)
 from outlast.report import Line, Report
 from outlast.stores.base import Record
 
@@ -198,6 +211,8 @@ def asked_of(text: str) -> dict[str, Any]:
     for name in ("planned", "tags"):
         if name in asked:
             asked[name] = tuple(asked[name])
+    if "webhooks" in asked:
+        asked["webhooks"] = tuple(Webhook(url, tuple(events), own) for url, events, own in asked["webhooks"])
     return asked
 
 

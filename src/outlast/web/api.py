@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Scope
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
 from outlast.principal import ADMIN, CANCEL, READ, WRITE
-from outlast.web import batches, jobs, lists, operators, tokens
+from outlast.web import batches, deliveries, jobs, lists, operators, tokens
 from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
@@ -31,8 +31,10 @@ JOBS = (
     Route("GET", "/batches/{id}", batches.show_batch, READ),
     Route("POST", "/batches/{id}/cancel", batches.cancel_batch, CANCEL),
     Route("GET", "/batches/{id}/results", batches.batch_results, READ),
+    Route("POST", "/deliveries/{id}/redeliver", deliveries.redeliver, WRITE),
     Route("GET", "/{id}", jobs.show, READ),
     Route("DELETE", "/{id}", jobs.delete, WRITE),
+    Route("GET", "/{id}/deliveries", deliveries.show_deliveries, READ),
     Route("GET", "/{id}/events", events, READ),
     Route("GET", "/{id}/output", jobs.show_output, READ),
     Route("GET", "/{id}/result", jobs.result, READ),

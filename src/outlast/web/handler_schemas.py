@@ -33,6 +33,7 @@ def submit_fields(limits: Limits) -> dict[str, Schema]:
         "tags": {"type": "array", "items": NAME_SCHEMA | {"maxLength": limits.tag}, "maxItems": limits.tags},
         "metadata": FREE,
         "externalId": NAME_SCHEMA,
+        "webhook": ref("Webhook"),
         BATCH: NAME_SCHEMA,
     }
 

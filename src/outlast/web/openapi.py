@@ -81,7 +81,15 @@ UNSAFE = ("origin_refused",)
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", ""): Operation(
         {202: ref("AnyJob"), 200: ref("AnyJob")},
-        (*FIELDS, "read_only", "unknown_type", "idempotency_key_reused", "quota_exceeded"),
+        (
+            *FIELDS,
+            "read_only",
+            "unknown_type",
+            "callback_refused",
+            "webhooks_off",
+            "idempotency_key_reused",
+            "quota_exceeded",
+        ),
         (KEY, PREFER, CANCEL_AFTER, TRACEPARENT),
         ref("Submit"),
     ),
@@ -168,6 +176,10 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
     ),
     ("DELETE", "/{id}"): Operation({204: {}}, ("job_not_found", "job_live")),
+    ("GET", "/{id}/deliveries"): Operation(
+        {200: record({"data": {"type": "array", "items": ref("Delivery")}})}, ("job_not_found",)
+    ),
+    ("POST", "/deliveries/{id}/redeliver"): Operation({202: ref("Delivery")}, ("job_not_found",)),
     ("GET", "/{id}/events"): Operation(
         {200: ref("EventPage"), 204: {}},
         ("job_not_found", "not_acceptable", "validation", "quota_exceeded"),

@@ -65,6 +65,8 @@ CODES: Mapping[str, tuple[int, str]] = {
     "read_only": (422, "A field is not the client's to set"),
     "unknown_type": (422, "No handler has this type"),
     "bad_cursor": (422, "The cursor is not one of this list"),
+    "callback_refused": (422, "The webhook's URL is none that is called"),
+    "webhooks_off": (422, "This server signs no webhooks"),
     "idempotency_key_reused": (422, "The idempotency key belongs to another request"),
     # the server
     "quota_exceeded": (429, "Too many at once"),

@@ -4,7 +4,10 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from outlast.bulk import FITS
+from outlast.callback import LONGEST
+from outlast.ends import ENDS
 from outlast.job import LIVE, RANK, EndCode, Status
+from outlast.posting import Outcome
 from outlast.web.problems import CODES
 
 Schema = dict[str, Any]
@@ -310,6 +313,26 @@ WORKER = record(
 
 TOKEN = record({"token": TEXT, "expiresAt": TIME})
 
+DELIVERY = record(
+    {
+        "id": TEXT,
+        "url": TEXT,
+        "type": one_of(*ENDS),
+        "status": one_of("pending", "delivered", "given_up"),
+        "nextAt": or_null(TIME),
+        "tries": {"type": "array", "items": record({"at": TIME, "outcome": one_of(*get_args(Outcome))})},
+    }
+)
+
+WEBHOOK = record(
+    {
+        "url": TEXT | {"maxLength": LONGEST},
+        "events": {"type": "array", "items": one_of(*ENDS), "minItems": 1},
+    },
+    optional=("events",),
+    closed=True,
+)
+
 FIXED: Mapping[str, Schema] = {
     "Stats": STATS,
     "Workers": record({"data": {"type": "array", "items": WORKER}}),
@@ -326,6 +349,8 @@ FIXED: Mapping[str, Schema] = {
     "Step": STEP,
     "Event": EVENT,
     "EventPage": EVENT_PAGE,
+    "Delivery": DELIVERY,
+    "Webhook": WEBHOOK,
     "Bulk": BULK,
     "BulkReply": BULK_REPLY,
     "Problem": PROBLEM,

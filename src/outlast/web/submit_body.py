@@ -167,6 +167,12 @@ def _metadata(value: Any, limits: Limits) -> Mapping[str, Any]:
     return value
 
 
+def _webhook(value: Any, limits: Limits) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise Wrong("an object with a url, and events if not all ends are wanted")
+    return value
+
+
 FIELDS: Mapping[str, Reader] = {
     "type": _name,
     "payload": _payload,
@@ -179,6 +185,7 @@ FIELDS: Mapping[str, Reader] = {
     "tags": _tags,
     "metadata": _metadata,
     "externalId": _name,
+    "webhook": _webhook,
     BATCH: _name,
 }
 
@@ -192,6 +199,7 @@ OPTIONS: Mapping[str, str] = {
     "tags": "tags",
     "metadata": "metadata",
     "externalId": "external_id",
+    "webhook": "webhook",
     BATCH: "batch",
 }
 """The fields that are options of a submit, and their names there."""

@@ -1,6 +1,7 @@
 """Due jobs: what the clock alone must move, the longest due first."""
 
 from outlast import lifecycle
+from outlast.ends import Webhook
 from outlast.job import Status
 from outlast.stores.base import LEASE, Lease, Store
 from outlast.testing.clock import FakeClock
@@ -16,10 +17,14 @@ from outlast.testing.contract.ground import (
     new_job,
     processing,
     queued,
+    refused,
     retrying,
     waiting,
     wrote,
 )
+
+WITH_WEBHOOK = ((completed, 1_000.0), (failed, 1_000.0), (cancelled, 1_000.0), (completed, 1.0), (completed, 30.0))
+"""How they ended, and for how long they are kept: some shorter than it takes to tell."""
 
 
 class DueJobs:
@@ -62,6 +67,28 @@ class DueJobs:
         assert [job.id for job in found] == [live[1].id, live[0].id, ended[1].id, ended[0].id]
         assert [job.result_json for job in found] == [None] * 4
         assert [job.id for job in await store.due(1)] == [live[1].id]
+
+    async def test_an_ended_job_that_owes_is_due_when_it_says_and_at_its_expiry_once_it_does_not(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        told = (Webhook("https://hooks.example/"),)
+        jobs = [await stage(store, webhooks=told, keep=keep) for stage, keep in WITH_WEBHOOK]
+        assert all(lifecycle.owes(job) for job in jobs)
+        clock.advance(lifecycle.HEAD_START + 1)
+        assert {job.id for job in await store.due(10)} == {job.id for job in jobs}
+        for job in await store.due(10):
+            assert lifecycle.owes(job)
+            await wrote(store, lifecycle.owing(job, store.now() + 90))
+            await refused(store, lifecycle.owing(job, store.now() + 91))
+        assert await store.due(10) == []
+        clock.advance(90)
+        for job in await store.due(10):
+            assert lifecycle.owes(job)
+            assert not lifecycle.owes(await wrote(store, lifecycle.owing(job, None)))
+        kept = [job.id for job, (_, keep) in zip(jobs, WITH_WEBHOOK, strict=True) if keep > 200]
+        assert [job.id for job in await store.due(10) if job.id in kept] == []
+        clock.advance(1_000)
+        assert {job.id for job in await store.due(10)} == {job.id for job in jobs}
 
     async def test_a_due_job_is_answered_as_it_is(self, store: Store, clock: FakeClock) -> None:
         jobs = [await delayed(store, metadata={"a": 1}), await waiting(store), await processing(store)]

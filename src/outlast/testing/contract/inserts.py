@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any
 
 from outlast import lifecycle
+from outlast.ends import Webhook
 from outlast.job import Job, JobError, Signal, Step, Waiting
 from outlast.stores.base import LEASE, Store
 from outlast.testing.clock import FakeClock
@@ -137,6 +138,7 @@ def _everything_asked(store: Store) -> dict[str, Any]:
         "origin": "job_first",
         "batch_id": "batch-1",
         "external_id": "order 7",
+        "webhooks": (Webhook("https://hooks.example/é"), Webhook("http://10.0.0.7/", ("job.failed",), own=False)),
         "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "payload_json": '{"b": 1, "a": 2}',
     }

@@ -1,0 +1,44 @@
+"""What exists while an app is connected: the store, and on each event loop what hears, wakes, sweeps and tells."""
+
+from asyncio import AbstractEventLoop, Event
+from dataclasses import dataclass
+
+from outlast.attempt import Runtime
+from outlast.observe import Observe
+from outlast.stores import open_store
+from outlast.stores.base import Store
+from outlast.sweep import Sweeper
+
+
+@dataclass(slots=True)
+class Opened:
+    """What belongs to one event loop."""
+
+    store: Store
+    runtime: Runtime
+    sweeper: Sweeper
+    stopping: Event
+    loop: AbstractEventLoop
+
+    async def let_go(self) -> None:
+        """Wait a while for what goes on beside the jobs: hooks and deliveries."""
+        await self.runtime.hooks.drain()
+        if self.runtime.courier is not None:
+            await self.runtime.courier.drain()
+
+
+async def connected(chosen: str | Store, observe: Observe) -> Store:
+    """The store, opened, and told of in the log with its warnings."""
+    store = open_store(chosen) if isinstance(chosen, str) else chosen
+    await store.open()
+    about = store.describe()
+    observe(
+        "store.opened",
+        url=about.url,
+        engine=about.engine,
+        version=about.version,
+        durability=about.durability,
+    )
+    for warning in about.warnings:
+        observe("store.warning", warning=warning)
+    return store

@@ -86,7 +86,6 @@ async def test_a_cookie_is_not_sent_back(receiver: Receiver) -> None:
     [
         (429, "120", 120),
         (503, "3600", 3600),
-        pytest.param(503, format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True), 600, id="a date"),
         (503, "Thu, 26 Nov 2020 00:00:00 GMT", 0),
         (503, "soon", None),
         (503, "-5", None),
@@ -101,7 +100,15 @@ async def test_how_long_the_receiver_wants_us_to_wait_is_read(
     async with posting_to() as poster:
         answer = await outcome(poster, receiver.url())
     assert answer.outcome == "rejected"
-    assert answer.retry_after == (None if seconds is None else pytest.approx(seconds, abs=60))
+    assert answer.retry_after == seconds
+
+
+async def test_a_receiver_may_name_the_time_until_which_it_wants_us_to_wait(receiver: Receiver) -> None:
+    until = datetime.now(UTC) + timedelta(seconds=600)
+    receiver.answer = answers(503, Retry_After=format_datetime(until, usegmt=True))
+    async with posting_to() as poster:
+        answer = await outcome(poster, receiver.url())
+    assert answer.retry_after == pytest.approx(600, abs=60)
 
 
 # -- receivers that mean ill ----------------------------------------------------------------------------------------

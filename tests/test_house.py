@@ -72,6 +72,7 @@ HOUSE = (
     "renewer",
     "worker",
     "submission",
+    "estimates",
     "bulk",
     "copying",
     "tokens",

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from outlast.policy import NO_LIMIT, POLL_MAX, POLL_MIN, Limits, backoff, poll_after, remaining, seconds
+from outlast.policy import NO_LIMIT, POLL_MAX, POLL_MIN, Limits, ahead, backoff, poll_after, rate, remaining, seconds
 
 ATTEMPTS = st.integers(1, 10_000)
 SECONDS = st.floats(0, 1e6)
@@ -64,6 +64,28 @@ def test_the_time_that_remains_is_that_of_those_who_took_longer() -> None:
 @pytest.mark.parametrize("durations", [[], [1.0], [5.0]])
 def test_without_a_history_that_reaches_so_far_nothing_is_estimated(durations: list[float]) -> None:
     assert remaining(durations, 5.0) is None
+
+
+@pytest.mark.parametrize(
+    ("times", "a_second"),
+    [
+        ([], 0),
+        ([(0, 10)], 0.1),
+        ([(0, 10), (10, 20), (20, 30)], 0.1),
+        ([(0, 10), (0, 10), (0.5, 10.5), (0.5, 10.5)], 6),
+        ([(0, 10), (1000, 1010)], 0.1),
+        ([(5, 5)], 0),
+    ],
+)
+def test_jobs_end_as_fast_as_they_did_and_one_after_the_other_at_least(
+    times: list[tuple[float, float]], a_second: float
+) -> None:
+    assert rate(times) == pytest.approx(a_second)
+
+
+def test_what_waits_before_a_job_goes_by_its_age() -> None:
+    assert [ahead(100, 50, age) for age in (50, 25, 0, 80)] == [0, 50, 100, 0]
+    assert ahead(100, 0, 0) == 0
 
 
 @given(durations=st.lists(SECONDS), elapsed=SECONDS)

@@ -449,7 +449,7 @@ class Outlast(Verbs):
         """
         before = {name: vars(self)[name] for name in _CONNECTED}
         vars(self).update(dict.fromkeys(_CONNECTED), store=store, _context=context)
-        self._durations.clear()
+        self._estimates.clear()
         try:
             yield
         finally:
@@ -457,7 +457,7 @@ class Outlast(Verbs):
             if self._opened is not None:
                 self._opened.runtime.hub.drop()
             vars(self).update(before)
-            self._durations.clear()
+            self._estimates.clear()
 
     # -- serve: the one door upward ---------------------------------------------------------------------------------
 

@@ -43,6 +43,24 @@ def remaining(durations: Sequence[float], elapsed: float) -> float | None:
     return median(longer) - elapsed if longer else None
 
 
+def rate(times: Sequence[tuple[float, float]]) -> float:
+    """Jobs that end in a second, from when each of the last ones started and ended; 0 if that tells nothing.
+
+    One after the other at least, however far apart they came.
+    """
+    if not times:
+        return 0.0
+    ends, longest = [ended for _, ended in times], max(ended - started for started, ended in times)
+    span = max(ends) - min(ends)
+    fastest = (len(times) - 1) / span if span > 0 else 0.0
+    return max(fastest, 1 / longest if longest > 0 else 0.0)
+
+
+def ahead(queued: int, oldest: float, age: float) -> float:
+    """About how many jobs wait before one, if they came evenly: their number, the oldest's age and its own, in s."""
+    return queued * (1 - min(age / oldest, 1.0)) if oldest > 0 else 0.0
+
+
 NO_LIMIT = 2**53 - 1
 """Stands for a cap that is none; every number of JSON up to here is exact."""
 
@@ -50,6 +68,8 @@ NO_LIMIT = 2**53 - 1
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     """Caps on what one job may hold, and on its owner. Sizes in bytes, times in seconds; `submits` within a minute.
+
+    `queued` is how many jobs may wait before submits by HTTP are refused, and `queued_by_owner` the same of one owner.
 
     None, or NO_LIMIT where types are checked, means no limit; 0 means nothing at all. `delay` has a limit always.
     `wait` is how long a request waits for news, `stream` how long a stream or socket lives until its reader comes back:
@@ -71,6 +91,8 @@ class Limits:
     delay: float = 365 * 86400.0
     wait: float = 25.0
     submits: int = NO_LIMIT
+    queued: int = 1_000_000
+    queued_by_owner: int = NO_LIMIT
     stream: float = 3600.0
 
     def __post_init__(self) -> None:

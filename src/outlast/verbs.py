@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from outlast import deliveries, lifecycle, output, policy, presence, totals, webhooks
+from outlast import deliveries, lifecycle, output, presence, totals, webhooks
 from outlast.attempt import Runtime
 from outlast.attempts import AttemptInfo, attempts
 from outlast.bulk import AT_ONCE, Action, Part, fitting
 from outlast.codec import USE_JSON, Codec
 from outlast.deliveries import Delivery
 from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, WaitTimeout
+from outlast.estimates import Estimates
 from outlast.feed import Seen, feed
 from outlast.follow import follow
 from outlast.handler import Handler
@@ -32,9 +33,6 @@ __all__ = ["ANY", "Owner", "Query", "Verbs", "new_id"]
 
 T = TypeVar("T")
 
-HISTORY_AGE, NO_HISTORY_AGE = 10.0, 1.0
-"""Seconds for which the durations that estimates rest on are kept, and that there are none."""
-
 
 class Verbs(ABC):
     """The part of the app that needs no more than its store and its handlers."""
@@ -42,7 +40,7 @@ class Verbs(ABC):
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.handlers: dict[str, Handler[Any, Any]] = {}
-        self._durations: dict[str, tuple[float, Sequence[float]]] = {}
+        self._estimates = Estimates()
 
     @property
     @abstractmethod
@@ -137,21 +135,14 @@ class Verbs(ABC):
         return (await self._runtime()).store.now()
 
     async def remaining(self, job: Job[Any]) -> float | None:
-        """Seconds the job probably still takes, from how long its type took lately; None if nobody can say."""
+        """Seconds until the job has probably ended, from how long its type took lately and what waits before it.
+
+        None if nobody can say.
+        """
         if job.ended:
             return None
-        now = await self.now()
-        elapsed = 0.0 if job.started_at is None else now - job.started_at
-        return policy.remaining(await self._history(job.type, now), elapsed)
-
-    async def _history(self, type: str, now: float) -> Sequence[float]:
-        known_at, durations = self._durations.get(type, (float("-inf"), ()))
-        if now - known_at > (HISTORY_AGE if durations else NO_HISTORY_AGE):
-            query = Query(type=type, status=frozenset({Status.COMPLETED}), limit=policy.HISTORY)
-            jobs = await self.find(query)
-            durations = [job.completed_at - job.started_at for job in jobs if job.completed_at and job.started_at]
-            self._durations[type] = now, durations
-        return durations
+        runtime = await self._runtime()
+        return await self._estimates.remaining(runtime.store, job, runtime.store.now())
 
     # -- wait, follow -----------------------------------------------------------------------------------------------
 

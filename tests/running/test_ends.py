@@ -505,7 +505,25 @@ async def test_an_estimate_comes_from_the_types_own_history(timeless: Outlast, c
             await timeless.wait(await works.submit(), 10_000)
         clock.advance(60)
         job = await works.options(delay="1h").submit()
-        assert await timeless.remaining(job) == pytest.approx(20, abs=1)
+        assert await timeless.remaining(job) == pytest.approx(3620, abs=1)
+
+
+async def test_an_estimate_counts_what_of_the_same_owner_waits_before_it(timeless: Outlast, clock: FakeClock) -> None:
+    @timeless.handler
+    async def works(ctx: Context) -> None:
+        clock.advance(20)
+
+    async with timeless.working():
+        for _ in range(3):
+            await timeless.wait(await works.submit(), 10_000)
+    jobs = []
+    for owner in ("ann", "ann", "ann", "ben", "ann", "ann"):
+        clock.advance(1)
+        jobs.append(await works.options(owner=owner).submit())
+    left = [await timeless.remaining(job) for job in jobs]
+    anns = [left[number] for number in (0, 1, 2, 4, 5)]
+    assert anns[0] == left[3] == pytest.approx(20, abs=1)
+    assert anns == sorted(anns) and anns[-1] == pytest.approx(20 + 5 * 20, abs=1)
 
 
 async def _at(app: Outlast, id: str, status: Status, attempt: int) -> bool:

@@ -165,8 +165,8 @@ async def test_a_completed_job_shows_its_end(http: httpx2.AsyncClient) -> None:
 async def test_an_estimate_comes_from_the_types_own_history(
     http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("outlast.verbs.HISTORY_AGE", 0.0)
-    monkeypatch.setattr("outlast.verbs.NO_HISTORY_AGE", 0.0)
+    monkeypatch.setattr("outlast.estimates.AGE", 0.0)
+    monkeypatch.setattr("outlast.estimates.NOTHING_AGE", 0.0)
     await ended(http, (await submit(http, "count", to=5, pause=0.05))["id"])
     running = await submit(http, "count", to=1000)
     assert running["estimatedCompletion"] is not None

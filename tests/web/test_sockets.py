@@ -338,6 +338,25 @@ async def test_a_token_opens_no_more_on_a_socket_than_elsewhere(keyed: httpx2.As
         assert "owner" not in seen and seen["jobId"] == one
 
 
+async def test_a_connection_lives_no_longer_than_its_token_and_a_fresh_one_prolongs_it(
+    keyed: httpx2.AsyncClient,
+) -> None:
+    job = await of(keyed, "ann")
+
+    async def token(ttl_ms: int) -> str:
+        reply = await keyed.post(f"/jobs/{job}/tokens", json={"ttlMs": ttl_ms}, headers=as_("ann"))
+        return str(reply.raise_for_status().json()["token"])
+
+    async with opened(keyed) as brief, opened(keyed) as refreshed:
+        for socket in (brief, refreshed):
+            await say(socket, "auth", token=await token(1_000))
+            await say(socket, "subscribe", jobs=[{"id": job}])
+        await say(refreshed, "refresh", token=await token(60_000))
+        assert await closed(brief) == (4401, "token_expired")
+        await say(refreshed, "ping")
+        assert (await hear(refreshed, "pong"))["type"] == "pong"
+
+
 async def test_59_whatever_comes_before_the_auth_closes(keyed: httpx2.AsyncClient) -> None:
     for frame in ['{"op": "ping"}', '{"op": "refresh", "token": "ann"}', "text", '{"op": "auth"}']:
         async with opened(keyed) as socket:

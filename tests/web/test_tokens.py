@@ -163,6 +163,15 @@ async def test_a_token_is_good_for_15_minutes_or_as_long_as_was_asked(
     assert (await http.get(path, headers=as_(await minted(http, f"/{job['id']}")))).status_code == 200
 
 
+async def test_a_stream_ends_with_its_token_and_says_so(http: httpx2.AsyncClient, clock: FakeClock) -> None:
+    job = await submitted(http)
+    token, feed = await minted(http, f"/{job['id']}", ttlMs=5_000), await minted(http, "", ttlMs=5_000)
+    clock.advance(3.9)
+    for path in (f"/jobs/{job['id']}/events?token={token}", f"/jobs/events?token={feed}"):
+        last = (await read_all(http, path))[-1]
+        assert (last.id, last.event, last.data["reason"]) == (None, "stream.end", "token_expired")
+
+
 # -- forged ---------------------------------------------------------------------------------------------------------
 
 

@@ -11,13 +11,17 @@ from outlast.app import Outlast
 from outlast.job import Event, Job
 from outlast.principal import Principal
 from outlast.verbs import Owner
+from outlast.web.backlog import Backlog
 from outlast.web.holder import Holder
 from outlast.web.quota import Quota
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an endpoint is given. Of each owner, `readers` counts the open streams in this process, `quota` submits."""
+    """What an endpoint is given.
+
+    Of each owner, `readers` counts the open streams in this process, `quota` submits; `backlog` is what waits.
+    """
 
     app: Outlast
     request: Request
@@ -26,6 +30,7 @@ class Call:
     params: Mapping[str, str]
     readers: Counter[str | None]
     quota: Quota
+    backlog: Backlog
 
     @property
     def id(self) -> str:
@@ -49,7 +54,8 @@ class Call:
         return {name: value for name, value in fields.items() if name not in hidden}
 
     async def submits(self, count: int = 1) -> dict[str, str]:
-        """Count submits of the caller's; answers the headers that say how many are left. Raises Problem at the cap."""
+        """Count submits of the caller's; answers the headers that say how many are left. Raises Problem at a cap."""
+        await self.backlog.require_room(self.app, self.principal.owner, count)
         return self.quota.take(self.principal.owner, count, self.app.limits.submits, await self.app.now())
 
     async def job(self, *, payload: bool = False) -> Job[Any]:

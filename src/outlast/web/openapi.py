@@ -89,6 +89,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             "webhooks_off",
             "idempotency_key_reused",
             "quota_exceeded",
+            "queue_full",
         ),
         (KEY, PREFER, CANCEL_AFTER, TRACEPARENT),
         ref("Submit"),
@@ -111,7 +112,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
     ),
     ("POST", "/batch"): Operation(
-        {202: ref("BatchReply")}, (*FIELDS, "read_only", "quota_exceeded"), body=ref("Batch")
+        {202: ref("BatchReply")}, (*FIELDS, "read_only", "quota_exceeded", "queue_full"), body=ref("Batch")
     ),
     ("POST", "/status"): Operation(
         {200: ref("StatusReply")},
@@ -210,7 +211,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/{id}/retry"): Operation(
         {202: ref("AnyJob")},
-        ("job_not_found", "job_live", "job_not_retryable", "quota_exceeded", *FIELDS),
+        ("job_not_found", "job_live", "job_not_retryable", "quota_exceeded", "queue_full", *FIELDS),
         (query("force", {"type": "boolean", "default": False}, "also a completed job"),),
         record({"from": one_of("checkpoint", "start")}, optional=("from",), closed=True),
         body_needed=False,

@@ -71,6 +71,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     # the server
     "quota_exceeded": (429, "Too many at once"),
     "internal_error": (500, "The server failed"),
+    "queue_full": (503, "Too many jobs wait"),
     "store_unavailable": (503, "The store does not answer"),
 }
 

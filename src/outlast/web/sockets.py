@@ -30,7 +30,7 @@ from outlast.web.holder import require_place
 from outlast.web.ops import MINE, MOST_JOBS, Op, read
 from outlast.web.problems import Problem, document, problem_of, wrong_field
 from outlast.web.replies import to_bytes
-from outlast.web.streams import TooSlow, patiently, reading, require_room
+from outlast.web.streams import TooSlow, lifetime, patiently, reading, require_room
 from outlast.web.strict_json import Refused
 
 SUBPROTOCOL = "outlast.v1"
@@ -73,6 +73,7 @@ DEADLINE = Closing(1012, "deadline")
 STORE_AWAY = Closing(1013, "store_unavailable")
 BAD_FRAME = Closing(4400, "bad frame")
 UNAUTHENTICATED = Closing(4401, "unauthenticated")
+TOKEN_EXPIRED = Closing(4401, "token_expired")
 FORBIDDEN = Closing(4403, "forbidden")
 NOTHING_THERE = Closing(4404, "there is nothing to follow")
 IDLED = Closing(4408, "idle")
@@ -111,6 +112,7 @@ class Socket(Response):
         self._counted = ExitStack()
         self._lock = asyncio.Lock()
         self._window, self._count = monotonic(), 0
+        self._late = DEADLINE
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._send = send
@@ -127,13 +129,15 @@ class Socket(Response):
                     await send({"type": "websocket.close", "code": closing.code, "reason": closing.reason})
 
     async def _until_over(self, receive: Receive) -> Closing:
+        self._latest = asyncio.get_running_loop().time() + self._call.app.limits.stream
         self._begin(partial(self._listen, receive))
         self._begin(self._end_with_app)
         try:
-            async with asyncio.timeout(self._call.app.limits.stream):
+            async with asyncio.timeout_at(self._latest) as self._time:
+                await self._limit()
                 return await self._over
         except TimeoutError:
-            return DEADLINE
+            return self._late
         except asyncio.CancelledError:
             # A host that goes down waits no longer; see streams.py.
             return SHUTDOWN
@@ -141,6 +145,17 @@ class Socket(Response):
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _limit(self) -> None:
+        """No longer than any connection, and than the caller's token is good."""
+        life = await lifetime(self._call)
+        at = asyncio.get_running_loop().time() + life.seconds
+        if life.ends == "token_expired" and at < self._latest:
+            self._late = TOKEN_EXPIRED
+            self._time.reschedule(at)
+        else:
+            self._late = DEADLINE
+            self._time.reschedule(self._latest)
 
     # -- tasks ------------------------------------------------------------------------------------------------------
 
@@ -253,6 +268,7 @@ class Socket(Response):
         if not principal.may(READ) or (self._known and principal.sees != self._call.sees):
             return self._close(FORBIDDEN)
         self._call = replace(self._call, principal=principal)
+        await self._limit()
         return await self._greeted(op)
 
     async def _greeted(self, op: Op) -> None:

@@ -9,6 +9,7 @@ import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from time import monotonic
+from typing import Literal, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from outlast.errors import StoreError
 from outlast.web.call import Call
 from outlast.web.frames import RECONNECT, Frame, Told, end, error
+from outlast.web.holder import Holder
 from outlast.web.problems import Problem
 from outlast.web.replies import to_bytes
 
@@ -78,9 +80,9 @@ class EventStream(Response):
             await _sent(send, encoded(end("shutdown", self._job_id)))
 
     async def _stream(self, receive: Receive, send: Send) -> None:
-        until = monotonic() + self._call.app.limits.stream
+        life = await lifetime(self._call)
+        until, last = monotonic() + life.seconds, encoded(end(life.ends, self._job_id))
         gone = asyncio.create_task(_disconnected(receive))
-        last = encoded(end("deadline", self._job_id))
         try:
             async with aclosing(_timed(self._chunks(), gone, until, last)) as chunks:
                 async for chunk in chunks:
@@ -119,6 +121,26 @@ def reading(call: Call) -> Iterator[None]:
         yield
     finally:
         call.readers[owner] -= 1
+
+
+# -- how long -------------------------------------------------------------------------------------------------------
+
+
+class Lifetime(NamedTuple):
+    """For how long a caller may read, in seconds, and the reason they are given then."""
+
+    seconds: float
+    ends: Literal["deadline", "token_expired"]
+
+
+async def lifetime(call: Call) -> Lifetime:
+    """As long as any stream, and no longer than the caller's token is good."""
+    most = call.app.limits.stream
+    if isinstance(call.principal, Holder):
+        left = call.principal.token.expires_at - await call.app.now()
+        if left < most:
+            return Lifetime(left, "token_expired")
+    return Lifetime(most, "deadline")
 
 
 # -- what a caller takes --------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 from outlast.app import Outlast
 from outlast.principal import Principal
 from outlast.web.auth import NOBODY, Door, require
+from outlast.web.backlog import Backlog
 from outlast.web.call import Call
 from outlast.web.holder import require_place
 from outlast.web.problems import Problem, problem_of, reply, unexpected
@@ -68,6 +69,7 @@ class Surface:
                 self._fixed[route.path].append((route, {}))
         self._readers: Counter[str | None] = Counter()
         self._quota = Quota()
+        self._backlog = Backlog()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -113,18 +115,19 @@ class Surface:
             if route.method == method:
                 if route.scope:
                     require(caller, route.scope)
-                call = Call(self._app, request, request_id, caller, params, self._readers, self._quota)
-                return await route.endpoint(call)
+                return await route.endpoint(self._call(request, request_id, caller, params))
         return _other_method(request.method, {route.method for route, _ in found})
 
     async def _upgrade(self, request: Request, request_id: str) -> Response:
         principal = await self._door.greet(request)
         for route, _ in self._routes_of(below_root(request.scope)):
             if route.upgrade is not None:
-                who = principal or NOBODY
-                call = Call(self._app, request, request_id, who, {}, self._readers, self._quota)
+                call = self._call(request, request_id, principal or NOBODY, {})
                 return await route.upgrade(call, self._door, known=principal is not None)
         raise Problem("not_found", "there is no WebSocket at this address")
+
+    def _call(self, request: Request, request_id: str, caller: Principal, params: Mapping[str, str]) -> Call:
+        return Call(self._app, request, request_id, caller, params, self._readers, self._quota, self._backlog)
 
     def _routes_of(self, path: str) -> Found:
         """A fixed word goes before the parameter it could be taken for."""

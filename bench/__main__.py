@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("./dev bench", description=__doc__)
     parser.add_argument(
-        "suite", choices=list(SUITES), help="where the jobs are kept, beside peers that keep theirs there"
+        "suite",
+        choices=list(SUITES),
+        help="where the jobs are kept, beside peers that keep theirs there; http: beside a bare web app",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="these measurements, by the beginning of their name")
     parser.add_argument(

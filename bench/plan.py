@@ -21,7 +21,10 @@ BETWEEN = (0.05, 0.25)
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One start of a measured program; with `submit`, of a worker and a second process that submits to it."""
+    """One start of a measured program; with `submit`, of a worker and a second process that submits to it.
+
+    `program` is its module, if that is not the system's own.
+    """
 
     system: str
     command: str

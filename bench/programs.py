@@ -54,8 +54,6 @@ class Programs:
 
     def measure(self, run: Run) -> Numbers:
         """Do a run in a place that is empty, and of which nothing is kept."""
-        if run.program:
-            return self._whole(run, run.order)
         with self._place.fresh() as url:
             order = {"url": url, **run.order}
             if run.submit is None:

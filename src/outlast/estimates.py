@@ -9,7 +9,8 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from outlast import policy
 from outlast.job import Job, Status
-from outlast.stores.base import Query, Store
+from outlast.stores.base import Query
+from outlast.stores.batching import Batched
 
 AGE, NOTHING_AGE = 10.0, 1.0
 """Seconds for which what was read is kept, and that there was nothing."""
@@ -45,7 +46,7 @@ class Estimates:
         self._histories.clear()
         self._queues.clear()
 
-    async def remaining(self, store: Store, job: Job[Any], now: float) -> float | None:
+    async def remaining(self, store: Batched, job: Job[Any], now: float) -> float | None:
         """Seconds until the job has probably ended; None if nobody can say."""
         history = self._histories.get(job.type, now)
         if history is None:
@@ -58,7 +59,7 @@ class Estimates:
             return left + job.next_at - now
         return left + await self._wait(store, job, history.rate, now)
 
-    async def _wait(self, store: Store, job: Job[Any], rate: float, now: float) -> float:
+    async def _wait(self, store: Batched, job: Job[Any], rate: float, now: float) -> float:
         key = job.type, job.owner
         queue = self._queues.get(key, now)
         if queue is None:
@@ -66,14 +67,14 @@ class Estimates:
         return policy.ahead(queue.length, now - queue.since, now - job.created_at) / rate if rate else 0.0
 
 
-async def _history(store: Store, type: str) -> History:
+async def _history(store: Batched, type: str) -> History:
     jobs = await store.find(Query(type=type, status=frozenset({Status.COMPLETED}), limit=policy.HISTORY))
     times = [(job.started_at, job.completed_at) for job in jobs if job.started_at and job.completed_at]
     durations = tuple(ended - started for started, ended in times)
     return History(durations, policy.rate(times))
 
 
-async def _queue(store: Store, job: Job[Any]) -> Queue:
+async def _queue(store: Batched, job: Job[Any]) -> Queue:
     waiting = Query(owner=job.owner, type=job.type, status=frozenset({Status.QUEUED}), oldest_first=True, limit=1)
     length = sum((await store.count(waiting)).values())
     oldest = await store.find(waiting)

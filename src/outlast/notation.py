@@ -3,6 +3,7 @@
 import hashlib
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
@@ -24,7 +25,13 @@ def rfc3339(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     whole, milliseconds = divmod(round(seconds * 1000), 1000)
-    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S") + f".{milliseconds:03d}Z"
+    return f"{_to_the_second(whole)}.{milliseconds:03d}Z"
+
+
+@lru_cache(maxsize=256)
+def _to_the_second(whole: int) -> str:
+    """Kept, for the times of a job that is shown lie close together, and those of all that are, too."""
+    return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def canonical(value: Any) -> str:

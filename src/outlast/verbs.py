@@ -71,11 +71,11 @@ class Verbs(ABC):
 
     async def find(self, query: Query) -> list[Job[Any]]:
         """A page of jobs, without payloads and results."""
-        return await (await self._runtime()).store.find(query)
+        return list(await (await self._runtime()).one.find(query))
 
     async def count(self, query: Query | None = None) -> dict[tuple[str, Status], int]:
         """How many jobs there are by (type, status)."""
-        return await (await self._runtime()).store.count(query or Query())
+        return dict(await (await self._runtime()).one.count(query or Query()))
 
     async def steps(self, id: str) -> list[Step]:
         """The recorded steps of a job, waits among them."""
@@ -142,7 +142,7 @@ class Verbs(ABC):
         if job.ended:
             return None
         runtime = await self._runtime()
-        return await self._estimates.remaining(runtime.store, job, runtime.store.now())
+        return await self._estimates.remaining(runtime.one, job, runtime.store.now())
 
     # -- wait, follow -----------------------------------------------------------------------------------------------
 

@@ -6,14 +6,14 @@ one call in flight per lane, and a job's items share a lane, so that one job's w
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from outlast.errors import StoreUnavailable
-from outlast.job import Change, Job, NewJob
-from outlast.stores.base import ANY, Batch, Owner, Store
+from outlast.job import Change, Job, NewJob, Status
+from outlast.stores.base import ANY, Batch, Owner, Query, Store
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -137,7 +137,9 @@ class Batched:
         self._store = store
         self._inserts = Batcher(store.insert, job=lambda new: new.job.id, size=_size_of_new, batch=store.batch)
         self._changes = Batcher(store.apply, job=lambda change: change.id, size=_size_of_change, batch=store.batch)
-        self._gets = Batcher(self._get_all, job=lambda wanted: wanted.id, size=lambda wanted: 0, batch=store.batch)
+        self._gets = Batcher(self._get_all, job=lambda wanted: wanted.id, size=_weightless, batch=store.batch)
+        self._finds = Batcher(self._find_all, job=_whose, size=_weightless, batch=QUERIES)
+        self._counts = Batcher(self._count_all, job=_whose, size=_weightless, batch=QUERIES)
 
     def insert(self, new: NewJob) -> Awaitable[Job[Any]]:
         return self._inserts.add(new)
@@ -148,6 +150,12 @@ class Batched:
     def get(self, job_id: str, *, owner: Owner = ANY, payload: bool = False) -> Awaitable[Job[Any] | None]:
         return self._gets.add(_Wanted(job_id, owner, payload))
 
+    def find(self, query: Query) -> Awaitable[Sequence[Job[Any]]]:
+        return self._finds.add(query)
+
+    def count(self, query: Query) -> Awaitable[Mapping[tuple[str, Status], int]]:
+        return self._counts.add(query)
+
     async def _get_all(self, wanted: Sequence[_Wanted]) -> list[Job[Any] | None]:
         alike: dict[tuple[Owner, bool], list[str]] = defaultdict(list)
         for one in wanted:
@@ -157,6 +165,31 @@ class Batched:
             jobs = await self._store.get(ids, owner=owner, payload=payload)
             found |= {_Wanted(id, owner, payload): job for id, job in zip(ids, jobs, strict=True)}
         return [found[one] for one in wanted]
+
+    async def _find_all(self, queries: Sequence[Query]) -> list[list[Job[Any]]]:
+        return await _each_once(queries, self._store.find)
+
+    async def _count_all(self, queries: Sequence[Query]) -> list[dict[tuple[str, Status], int]]:
+        return await _each_once(queries, self._store.count)
+
+
+QUERIES = Batch(most=500, lanes=64)
+"""Of the same owner, those that wait for a query in flight go together, and the same ones become one."""
+
+
+async def _each_once(queries: Sequence[Query], ask: Callable[[Query], Awaitable[Answer]]) -> list[Answer]:
+    """The answers to queries of which many may be the same."""
+    distinct = list(dict.fromkeys(queries))
+    answers = dict(zip(distinct, await asyncio.gather(*map(ask, distinct)), strict=True))
+    return [answers[query] for query in queries]
+
+
+def _whose(query: Query) -> str:
+    return str(query.owner)
+
+
+def _weightless(item: object) -> int:
+    return 0
 
 
 def _size_of_new(new: NewJob) -> int:

@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
@@ -172,11 +173,16 @@ SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 def _require_own_host(request: Request) -> None:
     """Refuse names that somebody else's DNS can point at this machine, and so a page of theirs at this server."""
     host = request.headers.get("host", "")
-    name = (urlsplit(f"//{host}").hostname or "") if _is_plain(host) else ""
-    if name and ("." not in name or name.endswith(".localhost") or _is_address(name)):
+    if _is_own(host):
         return
     detail = f"without keys this server answers as localhost or by its address, not as {shown(host)}; set OUTLAST_KEYS"
     raise Problem("host_refused", detail)
+
+
+@lru_cache(maxsize=64)
+def _is_own(host: str) -> bool:
+    name = (urlsplit(f"//{host}").hostname or "") if _is_plain(host) else ""
+    return name != "" and ("." not in name or name.endswith(".localhost") or _is_address(name))
 
 
 def _require_own_origin(request: Request, *, safe: frozenset[str] = SAFE) -> None:

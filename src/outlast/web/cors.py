@@ -40,13 +40,14 @@ class Cors:
         """True if pages of this origin may come. `null` is none: any sandboxed page has it."""
         return origin in self._origins
 
-    def headers(self, request: Request) -> dict[str, str]:
-        """What every reply says, errors and 304 too, or a page would not learn what was wrong."""
-        exposed = {"Access-Control-Expose-Headers": EXPOSED}
+    def headers(self, request: Request) -> list[tuple[bytes, bytes]]:
+        """What every reply says, errors and 304 too, or a page would not learn what was wrong; as bytes, in order."""
+        exposed = (b"access-control-expose-headers", EXPOSED.encode())
         origin = request.headers.get("origin")
         if origin is None or not self.allows(origin):
-            return exposed
-        return exposed | {"Access-Control-Allow-Origin": origin, "Access-Control-Allow-Credentials": "true"}
+            return [exposed]
+        allowed = (b"access-control-allow-origin", origin.encode())
+        return [exposed, allowed, (b"access-control-allow-credentials", b"true")]
 
     def preflight(self, request: Request) -> Response | None:
         """The answer to a browser that asks whether it may send a request; it has no key to show yet."""

@@ -19,7 +19,7 @@ from outlast.web.body import read_fields, read_optional_text, read_text
 from outlast.web.call import Call
 from outlast.web.prefer import Preference, preference
 from outlast.web.problems import Problem, shown, wrong_field
-from outlast.web.replies import etag, job_headers, job_reply, matches, urls
+from outlast.web.replies import Outlook, etag, job_headers, job_reply, matches, outlook_of, urls
 from outlast.web.strict_json import read, read_members
 from outlast.web.submit_body import KEY, KEY_RULE, Submission, decode
 from outlast.web.tokens import to_follow, used_up
@@ -150,7 +150,7 @@ async def _news(call: Call, job: Job[Any], seconds: float, *, until_end: bool) -
 
 async def _unchanged(call: Call, job: Job[Any], prefers: Preference) -> Response:
     """304. After a wait the caller may ask again at once, unless nothing can come any more."""
-    headers = await job_headers(call, job) | _applied(prefers)
+    headers = job_headers(call, job, await outlook_of(call, job)) | _applied(prefers)
     if prefers.wait is not None and not job.ended:
         headers["Retry-After"] = "0"
     return Response(None, 304, headers)
@@ -163,7 +163,7 @@ async def result(call: Call) -> Response:
         return await job_reply(call, job, 202)
     if job.status is not Status.COMPLETED:
         raise _no_result(job)
-    return Response(job.result_json, 200, await job_headers(call, job), media_type="application/json")
+    return Response(job.result_json, 200, job_headers(call, job, Outlook()), media_type="application/json")
 
 
 def _no_result(job: Job[Any]) -> Problem:

@@ -1,5 +1,6 @@
 """Many jobs at a glance: pages of them, those that a client names, and how many there are."""
 
+from asyncio import gather
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
@@ -59,15 +60,20 @@ def _ids(body: Mapping[str, Any]) -> list[str]:
 async def summary(call: Call) -> Response:
     """How many of the caller's jobs are live, what has ended since a time, and the newest: all that a badge shows."""
     since = query.each(since=lambda: query.instant_of(call.request.query_params, "since"))["since"]
-    counts = await _counts(call, Query(owner=call.sees, status=LIVE))
-    body: dict[str, Any] = {"active": counts.total()} | {
-        status.value: counts[status] for status in Status if status in LIVE
-    }
-    if since is not None:
-        ended = await _counts(call, Query(owner=call.sees, status=ENDED_WELL_OR_NOT, updated_after=since))
-        body |= {"completedSince": ended[Status.COMPLETED], "failedSince": ended[Status.FAILED]}
-    newest = await call.app.find(Query(owner=call.sees, limit=NEWEST))
+    live, ended, newest = await gather(
+        _counts(call, Query(owner=call.sees, status=LIVE)),
+        _ended_since(call, since),
+        call.app.find(Query(owner=call.sees, limit=NEWEST)),
+    )
+    body = {"active": live.total(), **{status.value: live[status] for status in Status if status in LIVE}, **ended}
     return _unless_known(call, body | {"newest": [lite(call, job) for job in newest]}, {})
+
+
+async def _ended_since(call: Call, since: float | None) -> dict[str, int]:
+    if since is None:
+        return {}
+    ended = await _counts(call, Query(owner=call.sees, status=ENDED_WELL_OR_NOT, updated_after=since))
+    return {"completedSince": ended[Status.COMPLETED], "failedSince": ended[Status.FAILED]}
 
 
 ENDED_WELL_OR_NOT = frozenset({Status.COMPLETED, Status.FAILED})

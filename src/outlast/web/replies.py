@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from email.utils import formatdate
 from math import ceil
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from starlette.responses import Response
@@ -28,43 +28,50 @@ async def job_reply(
     more: Mapping[str, Any] | None = None,
 ) -> Response:
     """The job as a response; `more` are members beside its own."""
-    shown = await shown_job(call, job)
-    return json_reply(shown | dict(more or {}), status, await job_headers(call, job) | dict(headers or {}))
+    outlook = await outlook_of(call, job)
+    shown = await _shown(call, job, outlook)
+    return json_reply(shown | dict(more or {}), status, job_headers(call, job, outlook) | dict(headers or {}))
 
 
-async def shown_job(call: Call, job: Job[Any]) -> dict[str, Any]:
+async def _shown(call: Call, job: Job[Any], outlook: "Outlook") -> dict[str, Any]:
     """The job with its steps."""
-    shown = job.wire(steps=await call.app.steps(job.id))
-    poll_after, remaining = await _outlook(call, job)
-    return call.told(shown) | {
-        "estimatedCompletion": None if remaining is None else rfc3339(await call.app.now() + remaining),
-        "pollAfterMs": None if poll_after is None else round(poll_after * 1000),
+    # One that nobody began has none, and most replies are about such a one: they follow its submit.
+    steps = await call.app.steps(job.id) if job.started_at or job.retry_of else ()
+    return call.told(job.wire(steps=steps)) | {
+        "estimatedCompletion": None if outlook.completion is None else rfc3339(outlook.completion),
+        "pollAfterMs": None if outlook.poll_after is None else round(outlook.poll_after * 1000),
         "urls": urls(call, job.id),
     }
 
 
 async def job_in_event(call: Call, job: Job[Any]) -> dict[str, Any]:
     """The job as events carry it: without a result that is better fetched from its own address."""
-    shown = await shown_job(call, job)
+    shown = await _shown(call, job, await outlook_of(call, job))
     if job.result_json is not None and len(job.result_json.encode()) > RESULT_IN_EVENT:
         del shown["result"]
     return shown
 
 
-async def _outlook(call: Call, job: Job[Any]) -> tuple[float | None, float | None]:
-    """Seconds until a poller should ask again, and until the job has probably ended."""
+class Outlook(NamedTuple):
+    """Seconds until a poller should ask again, and when the job has probably ended; None if nothing is to come."""
+
+    poll_after: float | None = None
+    completion: float | None = None
+
+
+async def outlook_of(call: Call, job: Job[Any]) -> Outlook:
     if job.ended:
-        return None, None
-    remaining = await call.app.remaining(job)
-    return policy.poll_after(max(await call.app.now() - job.created_at, 0.0), remaining), remaining
+        return Outlook()
+    now, remaining = await call.app.now(), await call.app.remaining(job)
+    poll_after = policy.poll_after(max(now - job.created_at, 0.0), remaining)
+    return Outlook(poll_after, None if remaining is None else now + remaining)
 
 
-async def job_headers(call: Call, job: Job[Any]) -> dict[str, str]:
+def job_headers(call: Call, job: Job[Any], outlook: Outlook) -> dict[str, str]:
     """What a reply about one job says beside it."""
     headers = {"ETag": etag(job), "Cache-Control": "private, no-cache", "Link": links(call, job.id)}
-    poll_after, _ = await _outlook(call, job)
-    if poll_after is not None:
-        headers["Retry-After"] = str(ceil(poll_after))
+    if outlook.poll_after is not None:
+        headers["Retry-After"] = str(ceil(outlook.poll_after))
     if job.expires_at is not None:
         headers["Sunset"] = formatdate(job.expires_at, usegmt=True)
     return headers

@@ -5,9 +5,9 @@ from functools import partial
 
 from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Match
 from starlette.routing import Route as Path
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.app import Outlast
 from outlast.principal import METRICS
@@ -60,10 +60,22 @@ def service(
     """
     door = Door(app, authenticate)
     beside = Surface(app, (*SERVICE, Route("GET", "", index, None)), door)
-    routes: list[BaseRoute] = [
-        BareMount(MOUNT, app=Surface(app, JOBS, door)),
-        *(Path(route.path, beside) for route in SERVICE),
-        *pages,
-        BareMount("", app=beside),
-    ]
-    return Starlette(routes=routes, lifespan=partial(app.lifespan, worker=worker))
+    routes: list[BaseRoute] = [*(Path(route.path, beside) for route in SERVICE), *pages, BareMount("", app=beside)]
+    others = Starlette(routes=routes, lifespan=partial(app.lifespan, worker=worker))
+    return Service(BareMount(MOUNT, app=Surface(app, JOBS, door)), others)
+
+
+class Service:
+    """The ASGI app. Requests for jobs go straight to them, and pay for nothing that finds pages."""
+
+    def __init__(self, jobs: BareMount, others: ASGIApp) -> None:
+        self._jobs = jobs
+        self._others = others
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        match, inner = self._jobs.matches(scope)
+        if match is Match.FULL:
+            scope.update(inner)
+            await self._jobs.app(scope, receive, send)
+        else:
+            await self._others(scope, receive, send)

@@ -1,10 +1,10 @@
 """A list of routes as an ASGI app: finds the route, lets the caller in, turns errors into problems."""
 
 import logging
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from random import getrandbits
 from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
@@ -56,6 +56,13 @@ Found = Sequence[tuple[Route, Mapping[str, str]]]
 """The routes of a path, whatever their method, with what the path names."""
 
 
+EVERYWHERE = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"vary", b"Accept, Authorization, Cookie, Origin, Outlast-Owner"),
+)
+"""Headers of every reply."""
+
+
 class Surface:
     """The ASGI app."""
 
@@ -63,9 +70,11 @@ class Surface:
         self._app = app
         self._door = door
         self._fixed: dict[str, list[tuple[Route, Mapping[str, str]]]] = defaultdict(list)
-        self._others = [route for route in routes if "{" in route.path]
+        self._others: dict[int, list[Route]] = defaultdict(list)
         for route in routes:
-            if "{" not in route.path:
+            if "{" in route.path:
+                self._others[route.path.count("/")].append(route)
+            else:
                 self._fixed[route.path].append((route, {}))
         self._readers: Counter[str | None] = Counter()
         self._quota = Quota()
@@ -77,7 +86,7 @@ class Surface:
         is_socket = scope["type"] == "websocket"
         # A handshake is a GET (RFC 6455, 4.1), and so is who sends it asked for.
         request = Request({**scope, "type": "http", "method": "GET"} if is_socket else scope, receive)
-        request_id = "req_" + secrets.token_hex(8)
+        request_id = f"req_{getrandbits(64):016x}"
         try:
             answer = self._upgrade if is_socket else self._answer
             response = self._door.cors.preflight(request) or await answer(request, request_id)
@@ -85,11 +94,9 @@ class Surface:
             return
         except Exception as error:
             response = reply(_problem(error, request, request_id), instance=scope["path"], request_id=request_id)
-        response.headers["X-Request-Id"] = request_id
-        response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers.setdefault("Cache-Control", "no-store")
-        response.headers["Vary"] = "Accept, Authorization, Cookie, Origin, Outlast-Owner"
-        response.headers.update(self._door.cors.headers(request))
+        # As bytes, for each reply pays for it.
+        response.raw_headers += [(b"x-request-id", request_id.encode()), *EVERYWHERE, *self._door.cors.headers(request)]
         await response(scope, receive, send)
 
     async def _answer(self, request: Request, request_id: str) -> Response:
@@ -133,7 +140,8 @@ class Surface:
         """A fixed word goes before the parameter it could be taken for."""
         if path in self._fixed:
             return self._fixed[path]
-        return [(route, params) for route in self._others if (params := route.match(path)) is not None]
+        alike = self._others.get(path.count("/"), ())
+        return [(route, params) for route in alike if (params := route.match(path)) is not None]
 
 
 def below_root(scope: Scope) -> str:

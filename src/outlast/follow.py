@@ -10,6 +10,7 @@ from typing import Any
 from outlast.errors import StoreError
 from outlast.job import Event, Job
 from outlast.stores.base import Head, News, Store
+from outlast.stores.batching import Batched
 
 BACKSTOP = 5.0
 """Seconds after which the reader looks even if it heard nothing, give or take a fifth."""
@@ -132,12 +133,12 @@ class Hub:
 
 
 async def follow(
-    hub: Hub, store: Store, job_id: str, after: int, stopping: asyncio.Event, heard: Callable[[float], None]
+    hub: Hub, store: Batched, job_id: str, after: int, stopping: asyncio.Event, heard: Callable[[float], None]
 ) -> AsyncGenerator[Event, None]:
     """The job's events from number `after` + 1 on, as they come, until its end, its removal, or `stopping`.
 
     Whoever sets `stopping` stops the hub too, which wakes the readers. `heard` is told, each time that events come
-    after a wait for them, how many seconds ago the first of them was made.
+    after a wait for them, when the first of them was made, in seconds since 1970.
     """
     with hub.reading(job_id) as grown:
         waited = False
@@ -145,16 +146,19 @@ async def follow(
             grown.clear()
             page = await store.events(job_id, after=after, limit=PAGE)
             if page and waited:
-                heard(store.now() - page[0].time)
+                heard(page[0].time)
                 waited = False
             for event in page:
                 yield event
                 after = event.seq
             if page and page[-1].is_end:
                 return
-            if len(page) < PAGE:
-                job = (await store.get([job_id]))[0]
-                if stopping.is_set() or job is None or (job.ended and job.seq <= after):
+            if stopping.is_set():
+                return
+            if not page:
+                job = await store.get(job_id)
+                if job is None or (job.ended and job.seq <= after):
                     return
+            if len(page) < PAGE:
                 await grown.wait()
                 waited = True

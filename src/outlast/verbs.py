@@ -180,8 +180,9 @@ class Verbs(ABC):
         """The job's events from number `after` + 1 on, as they come, to the last one. Raises JobNotFound."""
         opened = await self._open()
         found = await self.get(job, owner=owner)
-        heard = opened.runtime.observe.meter.heard
-        feed = follow(opened.runtime.hub, opened.store, found.id, after, opened.stopping, heard)
+        heard, now = opened.runtime.observe.meter.heard, opened.store.now
+        one, hub = opened.runtime.one, opened.runtime.hub
+        feed = follow(hub, one, found.id, after, opened.stopping, lambda made_at: heard(now() - made_at))
         async with aclosing(feed) as events:
             async for event in events:
                 yield event

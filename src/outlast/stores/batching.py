@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from outlast.errors import StoreUnavailable
-from outlast.job import Change, Job, NewJob, Status
+from outlast.job import Change, Event, Job, NewJob, Status
 from outlast.stores.base import ANY, Batch, Owner, Query, Store
 
 Item = TypeVar("Item")
@@ -130,8 +130,17 @@ class _Wanted:
     payload: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A page of a job's log."""
+
+    job_id: str
+    after: int
+    limit: int
+
+
 class Batched:
-    """A store for callers that each have one job in hand."""
+    """A store for callers that each have one job, or one question, in hand. What many ask at once is asked once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -140,6 +149,7 @@ class Batched:
         self._gets = Batcher(self._get_all, job=lambda wanted: wanted.id, size=_weightless, batch=store.batch)
         self._finds = Batcher(self._find_all, job=_whose, size=_weightless, batch=QUERIES)
         self._counts = Batcher(self._count_all, job=_whose, size=_weightless, batch=QUERIES)
+        self._pages = Batcher(self._read_all, job=lambda page: page.job_id, size=_weightless, batch=QUERIES)
 
     def insert(self, new: NewJob) -> Awaitable[Job[Any]]:
         return self._inserts.add(new)
@@ -155,6 +165,9 @@ class Batched:
 
     def count(self, query: Query) -> Awaitable[Mapping[tuple[str, Status], int]]:
         return self._counts.add(query)
+
+    def events(self, job_id: str, *, after: int, limit: int) -> Awaitable[Sequence[Event]]:
+        return self._pages.add(_Page(job_id, after, limit))
 
     async def _get_all(self, wanted: Sequence[_Wanted]) -> list[Job[Any] | None]:
         alike: dict[tuple[Owner, bool], list[str]] = defaultdict(list)
@@ -172,16 +185,19 @@ class Batched:
     async def _count_all(self, queries: Sequence[Query]) -> list[dict[tuple[str, Status], int]]:
         return await _each_once(queries, self._store.count)
 
+    async def _read_all(self, pages: Sequence[_Page]) -> list[list[Event]]:
+        return await _each_once(pages, lambda page: self._store.events(page.job_id, after=page.after, limit=page.limit))
 
-QUERIES = Batch(most=500, lanes=64)
-"""Of the same owner, those that wait for a query in flight go together, and the same ones become one."""
+
+QUERIES = Batch(most=10_000, lanes=64)
+"""Of the same owner, or job, those that wait for one in flight go together, and the same ones become one."""
 
 
-async def _each_once(queries: Sequence[Query], ask: Callable[[Query], Awaitable[Answer]]) -> list[Answer]:
-    """The answers to queries of which many may be the same."""
-    distinct = list(dict.fromkeys(queries))
+async def _each_once(items: Sequence[Item], ask: Callable[[Item], Awaitable[Answer]]) -> list[Answer]:
+    """The answers to items of which many may be the same."""
+    distinct = list(dict.fromkeys(items))
     answers = dict(zip(distinct, await asyncio.gather(*map(ask, distinct)), strict=True))
-    return [answers[query] for query in queries]
+    return [answers[item] for item in items]
 
 
 def _whose(query: Query) -> str:

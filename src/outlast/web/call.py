@@ -13,24 +13,39 @@ from outlast.principal import Principal
 from outlast.verbs import Owner
 from outlast.web.backlog import Backlog
 from outlast.web.holder import Holder
+from outlast.web.lately import Lately
+from outlast.web.pacer import Pacer
 from outlast.web.quota import Quota
+
+
+class Shared:
+    """What the requests to one surface have in common.
+
+    Of each owner, `readers` counts the open streams in this process, `quota` submits; `backlog` is what waits, `frames`
+    what readers were told lately, and `pacer` looks after them.
+    """
+
+    def __init__(self) -> None:
+        self.readers: Counter[str | None] = Counter()
+        self.quota = Quota()
+        self.backlog = Backlog()
+        self.frames: Lately[Any] = Lately(FRAMES)
+        self.pacer = Pacer()
+
+
+FRAMES = 256
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """What an endpoint is given.
-
-    Of each owner, `readers` counts the open streams in this process, `quota` submits; `backlog` is what waits.
-    """
+    """What an endpoint is given."""
 
     app: Outlast
     request: Request
     request_id: str
     principal: Principal
     params: Mapping[str, str]
-    readers: Counter[str | None]
-    quota: Quota
-    backlog: Backlog
+    shared: Shared
 
     @property
     def id(self) -> str:
@@ -50,13 +65,19 @@ class Call:
 
     def told(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """Fields of a job or an event, without those that name an owner if the caller is not to know them."""
-        hidden = {"owner", "by"} if isinstance(self.principal, Holder) else ()
-        return {name: value for name, value in fields.items() if name not in hidden}
+        if self.is_told_owners:
+            return dict(fields)
+        return {name: value for name, value in fields.items() if name not in ("owner", "by")}
+
+    @property
+    def is_told_owners(self) -> bool:
+        """False for the holder of a token, which may have been passed on."""
+        return not isinstance(self.principal, Holder)
 
     async def submits(self, count: int = 1) -> dict[str, str]:
         """Count submits of the caller's; answers the headers that say how many are left. Raises Problem at a cap."""
-        await self.backlog.require_room(self.app, self.principal.owner, count)
-        return self.quota.take(self.principal.owner, count, self.app.limits.submits, await self.app.now())
+        await self.shared.backlog.require_room(self.app, self.principal.owner, count)
+        return self.shared.quota.take(self.principal.owner, count, self.app.limits.submits, await self.app.now())
 
     async def job(self, *, payload: bool = False) -> Job[Any]:
         """The job the address names, if it is there for this caller. Raises JobNotFound."""

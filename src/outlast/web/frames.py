@@ -6,14 +6,16 @@ told beside it (`job.reset`, `stream.end`, `stream.error`) has none. In the owne
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from outlast.errors import JobNotFound
 from outlast.job import Event, Job
 from outlast.notation import rfc3339
 from outlast.web.call import Call
 from outlast.web.problems import RETRY_SECONDS
-from outlast.web.replies import job_in_event
+from outlast.web.replies import job_in_event, to_bytes
 
 RECONNECT = 2000
 RECONNECT_SOON = 1000
@@ -23,12 +25,18 @@ RECONNECT_AT_ONCE = 100
 PAGE = 500
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True)
+class Frame:
     """One thing a reader is told: `id` is its cursor from then on, `retry` the milliseconds until it comes back."""
 
     data: Mapping[str, Any]
     id: int | None = None
     retry: int | None = None
+
+    @cached_property
+    def json(self) -> bytes:
+        """Its data on one line, made once however many are told."""
+        return to_bytes(self.data)
 
 
 Told = AsyncGenerator[Sequence[Frame], None]
@@ -73,6 +81,13 @@ async def _from_log(call: Call, after: int) -> Told:
 
 
 async def _of_event(call: Call, event: Event) -> Frame:
+    """The same frame for all who follow the job and may know as much."""
+    key = (call.id, event.seq, call.root, call.is_told_owners)
+    frame: Frame = await call.shared.frames.made(key, lambda: _made(call, event))
+    return frame
+
+
+async def _made(call: Call, event: Event) -> Frame:
     return Frame(await event_data(call, event), id=event.seq)
 
 

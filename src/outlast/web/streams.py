@@ -7,7 +7,7 @@ time, and a reader that does not take them within 15 s is cut off. It loses noth
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Iterable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from time import monotonic
 from typing import Literal, NamedTuple
 
@@ -20,7 +20,6 @@ from outlast.web.call import Call
 from outlast.web.frames import RECONNECT, Frame, Told, end, error
 from outlast.web.holder import Holder
 from outlast.web.problems import Problem
-from outlast.web.replies import to_bytes
 
 PING = 15.0
 """Seconds of silence after which a ping shows both ends, and what stands between, that the stream lives."""
@@ -61,34 +60,74 @@ class EventStream(Response):
         self._call = call
         self._told = told
         self._job_id = job_id
+        self._writes, self._since = 0, monotonic()
+        self._is_slow = False
+        self._ping: asyncio.Task[None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._send = send
         with reading(self._call):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             try:
                 if scope["method"] != "HEAD":
-                    await self._until_over(receive, send)
-                await _sent(send, b"", more=False)
+                    await self._until_over(receive)
+                await patiently(send, _body(b"", more=False))
             except TooSlow:
                 logger.warning("a reader of %s did not take its events and was cut off", self._job_id or "the feed")
 
-    async def _until_over(self, receive: Receive, send: Send) -> None:
+    async def _until_over(self, receive: Receive) -> None:
+        """Until all is told, the reader is gone, or the time is over."""
+        life, gone = await lifetime(self._call), asyncio.create_task(self._disconnected(receive))
         try:
-            await self._stream(receive, send)
+            async with asyncio.timeout(life.seconds) as self._time:
+                with self._call.shared.pacer.pacing(self, min(PING, PATIENCE) / 15):
+                    await self._tell()
+        except TimeoutError:
+            if self._is_slow:
+                raise TooSlow from None
+            if not gone.done():
+                await patiently(self._send, _body(encoded(end(life.ends, self._job_id))))
         except asyncio.CancelledError:
             # A host that goes down waits no longer. Raised on, this would be a traceback in its log, and no end here.
-            await _sent(send, encoded(end("shutdown", self._job_id)))
-
-    async def _stream(self, receive: Receive, send: Send) -> None:
-        life = await lifetime(self._call)
-        until, last = monotonic() + life.seconds, encoded(end(life.ends, self._job_id))
-        gone = asyncio.create_task(_disconnected(receive))
-        try:
-            async with aclosing(_timed(self._chunks(), gone, until, last)) as chunks:
-                async for chunk in chunks:
-                    await _sent(send, chunk)
+            await patiently(self._send, _body(encoded(end("shutdown", self._job_id))))
         finally:
             gone.cancel()
+            if self._ping is not None:
+                self._ping.cancel()
+
+    async def _tell(self) -> None:
+        async with aclosing(self._chunks()) as chunks:
+            async for chunk in chunks:
+                await self._write(chunk)
+
+    async def _write(self, chunk: bytes) -> None:
+        self._writes += 1
+        self._since = monotonic()
+        try:
+            await self._send(_body(chunk))
+        finally:
+            self._writes -= 1
+            self._since = monotonic()
+
+    def look(self, now: float) -> None:
+        """Called now and then: a ping after silence, and an end where nothing is taken."""
+        if self._writes and now - self._since > PATIENCE:
+            self._is_slow = True
+            self._stop()
+        elif not self._writes and now - self._since >= PING:
+            self._ping = asyncio.create_task(self._pinged())
+
+    async def _pinged(self) -> None:
+        with suppress(OSError):
+            await self._write(b": ping\n\n")
+
+    def _stop(self) -> None:
+        self._time.reschedule(asyncio.get_running_loop().time())
+
+    async def _disconnected(self, receive: Receive) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._stop()
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         yield f"retry: {RECONNECT}\n\n".encode()
@@ -107,7 +146,7 @@ class EventStream(Response):
 def require_room(call: Call) -> None:
     """Raise Problem if the owner has as many streams and sockets open as there may be."""
     owner = call.principal.owner
-    if owner is not None and call.readers[owner] >= STREAMS_PER_OWNER:
+    if owner is not None and call.shared.readers[owner] >= STREAMS_PER_OWNER:
         detail = f"at most {STREAMS_PER_OWNER} streams of one owner are open at once; close one or poll"
         raise Problem("quota_exceeded", detail, headers={"Retry-After": "5"}, more={"retryAfterMs": 5000})
 
@@ -116,11 +155,11 @@ def require_room(call: Call) -> None:
 def reading(call: Call) -> Iterator[None]:
     """One more is open for as long as the block lasts."""
     owner = call.principal.owner
-    call.readers[owner] += 1
+    call.shared.readers[owner] += 1
     try:
         yield
     finally:
-        call.readers[owner] -= 1
+        call.shared.readers[owner] -= 1
 
 
 # -- how long -------------------------------------------------------------------------------------------------------
@@ -168,7 +207,7 @@ def encoded(frame: Frame) -> bytes:
     head += "" if frame.retry is None else f"retry: {frame.retry}\n"
     if not frame.data:
         return f"{head}\n".encode()
-    return f"{head}event: {frame.data['type']}\ndata: ".encode() + to_bytes(frame.data) + b"\n\n"
+    return f"{head}event: {frame.data['type']}\ndata: ".encode() + frame.json + b"\n\n"
 
 
 def _joined(frames: Iterable[bytes]) -> Iterator[bytes]:
@@ -189,8 +228,8 @@ class TooSlow(Exception):
     """The reader does not take what is on its way."""
 
 
-async def _sent(send: Send, body: bytes, *, more: bool = True) -> None:
-    await patiently(send, {"type": "http.response.body", "body": body, "more_body": more})
+def _body(chunk: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": chunk, "more_body": more}
 
 
 async def patiently(send: Send, message: Message) -> None:
@@ -200,40 +239,3 @@ async def patiently(send: Send, message: Message) -> None:
             await send(message)
     except TimeoutError:
         raise TooSlow from None
-
-
-async def _timed(
-    chunks: AsyncGenerator[bytes, None], gone: "asyncio.Task[None]", until: float, last: bytes
-) -> AsyncGenerator[bytes, None]:
-    """The chunks, and a ping after each silence, until the reader is gone or the time is over, which `last` says."""
-    upcoming: asyncio.Task[bytes] | None = None
-    try:
-        while not gone.done():
-            left = until - monotonic()
-            if left <= 0:
-                yield last
-                return
-            upcoming = upcoming or asyncio.create_task(_next(chunks))
-            done, _ = await asyncio.wait({upcoming, gone}, timeout=min(PING, left), return_when=asyncio.FIRST_COMPLETED)
-            if not done and left > PING:
-                yield b": ping\n\n"
-            if upcoming in done:
-                chunk, upcoming = upcoming.result(), None
-                if not chunk:
-                    return
-                yield chunk
-    finally:
-        if upcoming is not None:
-            upcoming.cancel()
-            await asyncio.wait({upcoming})
-        await chunks.aclose()
-
-
-async def _next(chunks: AsyncGenerator[bytes, None]) -> bytes:
-    """The next chunk; nothing at their end."""
-    return await anext(chunks, b"")
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass

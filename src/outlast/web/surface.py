@@ -1,7 +1,7 @@
 """A list of routes as an ASGI app: finds the route, lets the caller in, turns errors into problems."""
 
 import logging
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import getrandbits
@@ -14,11 +14,9 @@ from starlette.types import Receive, Scope, Send
 from outlast.app import Outlast
 from outlast.principal import Principal
 from outlast.web.auth import NOBODY, Door, require
-from outlast.web.backlog import Backlog
-from outlast.web.call import Call
+from outlast.web.call import Call, Shared
 from outlast.web.holder import require_place
 from outlast.web.problems import Problem, problem_of, reply, unexpected
-from outlast.web.quota import Quota
 
 logger = logging.getLogger("outlast.web")
 
@@ -76,9 +74,7 @@ class Surface:
                 self._others[route.path.count("/")].append(route)
             else:
                 self._fixed[route.path].append((route, {}))
-        self._readers: Counter[str | None] = Counter()
-        self._quota = Quota()
-        self._backlog = Backlog()
+        self._shared = Shared()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -134,7 +130,7 @@ class Surface:
         raise Problem("not_found", "there is no WebSocket at this address")
 
     def _call(self, request: Request, request_id: str, caller: Principal, params: Mapping[str, str]) -> Call:
-        return Call(self._app, request, request_id, caller, params, self._readers, self._quota, self._backlog)
+        return Call(self._app, request, request_id, caller, params, self._shared)
 
     def _routes_of(self, path: str) -> Found:
         """A fixed word goes before the parameter it could be taken for."""

@@ -12,6 +12,7 @@ async def greet(ctx: Context, name: str) -> str:
 from typing import TYPE_CHECKING, Any
 
 from outlast.app import Outlast
+from outlast.attachments import Attached, Attachment
 from outlast.blocking import SyncContext
 from outlast.context import Context
 from outlast.errors import (
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from outlast.client import Client
 
 __all__ = [
+    "Attached",
+    "Attachment",
     "Client",
     "ConfigurationError",
     "Context",

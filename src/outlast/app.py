@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from outlast import totals
+from outlast import attachments, totals, unused
 from outlast.alarms import Alarms
 from outlast.aside import Aside, require_no_loop
 from outlast.attempt import Runtime
@@ -207,8 +207,7 @@ class Outlast(Verbs):
         return await self._insert(handler, payload_json, options)
 
     async def _submit_payload(self, handler: Handler[Any, Any], payload_json: str, options: Options) -> Job[Any]:
-        job, _ = await self._insert(handler, payload_json, options)
-        return job
+        return (await self._insert(handler, payload_json, options))[0]
 
     async def _insert(self, handler: Handler[Any, Any], payload_json: str, options: Options) -> tuple[Job[Any], bool]:
         runtime = await self._runtime()
@@ -228,17 +227,16 @@ class Outlast(Verbs):
         new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now, endpoints=endpoints)
         if runtime.courier is not None and new.job.webhooks:
             await runtime.courier.require_callable(new.job)
+        await attachments.claim(runtime.store, new.job, self.limits)
         within = options.get("connection")
         job = await (runtime.one.insert(new) if within is None else _joined(runtime.store, within, new))
         if job.id != new.job.id and job.fingerprint != new.job.fingerprint:
             raise IdempotencyKeyReused(job.id)
-        if within is not None:
-            # Whether it is submitted the caller's commit decides.
-            return job, job.id == new.job.id
-        self.observe("job.submitted", job_id=job.id, type=job.type)
         fresh = job.id == new.job.id
-        if fresh:
-            runtime.hooks.fire("submitted", job)
+        if within is None:  # else the caller's commit decides whether it is submitted
+            self.observe("job.submitted", job_id=job.id, type=job.type)
+            if fresh:
+                runtime.hooks.fire("submitted", job)
         return job, fresh
 
     def _handler(self, type: str) -> Handler[Any, Any]:
@@ -250,9 +248,13 @@ class Outlast(Verbs):
         return handler
 
     async def sweep(self) -> int:
-        """Move all that is due now, and see the deliveries out; answers how many jobs were moved or removed."""
+        """Move all that is due now, and see the deliveries out; answers how many jobs were moved or removed.
+
+        Attachments that no job names any more are removed too, if that was not done within the last hour.
+        """
         runtime = await self._runtime()
         moved = await recover(runtime.store, self.observe, runtime.hooks, runtime.courier)
+        await unused.remove(runtime.store, self.observe)
         if runtime.courier is not None:
             await runtime.courier.idle()
         return moved
@@ -374,6 +376,7 @@ class Outlast(Verbs):
         tasks = {
             asyncio.create_task(opened.sweeper.run(), name="outlast sweeper"),
             asyncio.create_task(totals.keep(opened.store, self.observe), name="outlast totals"),
+            asyncio.create_task(unused.run(opened.store, self.observe), name="outlast unused"),
         }
         try:
             yield

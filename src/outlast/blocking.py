@@ -13,6 +13,7 @@ from concurrent import futures
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, overload
 
+from outlast.attachments import Attachment
 from outlast.calls import in_thread
 from outlast.context import Context
 from outlast.errors import ContextClosed, Fail, HandlerError
@@ -68,6 +69,10 @@ class SyncContext(Context):
     ) -> "SyncSteps":
         """`Context.options`, for steps that block."""
         return SyncSteps(self, asked(retries, timeout, backoff, self._limits))
+
+    def attachment(self, reference: str) -> Attachment:  # type: ignore[override]
+        """`Context.attachment`, blocking."""
+        return self._done(self._context.attachment, reference)
 
     def sleep(self, duration: Duration) -> None:  # type: ignore[override]
         """`Context.sleep`, blocking: beyond 5 s the job parks, and its handler is called anew afterwards."""

@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import httpx2
 
+from outlast.attachments import BYTES, Attached
 from outlast.ends import END_EVENTS
 from outlast.errors import (
     IdempotencyKeyReused,
@@ -111,6 +112,15 @@ class Client:
         if waits:
             headers["Prefer"] = f"wait={waits}"
         return job_of(await self._json("POST", "", body=body, headers=headers, waits=waits))
+
+    async def attach(self, data: bytes, *, media_type: str = BYTES) -> Attached:
+        """Keep bytes that payloads name by `reference`, a string; see `Outlast.attach`.
+
+        Raises InvalidRequest, NotAllowed, ServerUnavailable.
+        """
+        headers = {"Content-Type": media_type}
+        told = await self._json("POST", "/attachments", content=data, headers=headers)
+        return Attached(told["attachment"], told["size"], told["mediaType"])
 
     # -- look -------------------------------------------------------------------------------------------------------
 
@@ -225,13 +235,13 @@ class Client:
         *,
         params: Mapping[str, str] | None = None,
         body: Any = None,
+        content: bytes | str | None = None,
         headers: Mapping[str, str] | None = None,
         waits: float = 0.0,
     ) -> httpx2.Response:
         """The answer; asked for again where the server is away for a moment."""
         sent = {**self._headers, **(headers or {})}
-        content = None
-        if method == "POST":
+        if method == "POST" and content is None:
             sent["Content-Type"], content = "application/json", json.dumps(body, allow_nan=False)
         timeout = self._timeout + waits
         for tried in range(1, TRIES + 1):

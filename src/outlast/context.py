@@ -1,4 +1,4 @@
-"""What a handler holds while it runs: step, progress, write, log, usage, sleep, wait_for, remaining.
+"""What a handler holds while it runs: step, attachment, progress, write, log, usage, sleep, wait_for, remaining.
 
 One Context serves one slice. It remembers which recorded steps the handler has passed again, and stays silent until the
 handler is where it was. When the slice is to end while the handler waits (a sleep, a signal, a yield, a deploy), the
@@ -18,15 +18,17 @@ from random import random
 from time import monotonic
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
-from outlast import codec
+from outlast import attachments, codec
 from outlast.activity import Activity
+from outlast.attachments import Attachment
 from outlast.calls import OutOfTime, Threads, called, not_callable, within
-from outlast.errors import ContextClosed, HandlerError, LimitExceeded, SignalTimeout, StepTimeout
+from outlast.errors import ContextClosed, Fail, HandlerError, LimitExceeded, SignalTimeout, StepTimeout
 from outlast.job import Job, Step, Waiting
 from outlast.notation import clean
 from outlast.policy import Duration, Limits, seconds
 from outlast.recorder import Recorder
 from outlast.replay import TIMED_OUT, Frame, Replay, digest_of
+from outlast.steps import Steps
 from outlast.stores.base import Store
 from outlast.tracing import Tracing
 from outlast.tries import Tries, asked
@@ -152,7 +154,7 @@ class Context:
         retries: int = 0,
         timeout: Duration | None = None,
         backoff: Duration | tuple[Duration, Duration] = 1.0,
-    ) -> "Steps":
+    ) -> Steps:
         """How the steps that follow are tried: `await ctx.options(retries=2, timeout="30s").step("name", fn, *args)`.
 
         A step is remembered under the same key with and without options. `Fail` and what Outlast itself raises are not
@@ -271,6 +273,18 @@ class Context:
                 code="result_too_large",
             )
         return text
+
+    async def attachment(self, reference: str) -> Attachment:
+        """The bytes that a string of the payload names, `attachment:sha256:...`, and their media type.
+
+        Raises Fail with code `payload_invalid` if the job's owner has no such attachment.
+        """
+        self._require_open("attachment")
+        with self._activity:
+            found = await attachments.read(self._store, self.job.owner, reference)
+        if found is None:
+            raise Fail(f"there is no attachment {reference[:90]!r} of this owner", code="payload_invalid")
+        return found
 
     # -- what is shown while it runs --------------------------------------------------------------------------------
 
@@ -473,21 +487,3 @@ class Context:
         else:
             # With the variables of the thread, whose step may run out of time before this is called.
             self._loop.call_soon_threadsafe(lambda: None if self._is_late() else call())
-
-
-class Steps:
-    """What `ctx.options(...)` gives: steps that are tried so often, and for so long."""
-
-    def __init__(self, context: Context, tries: Tries) -> None:
-        self._context = context
-        self._tries = tries
-
-    @overload
-    async def step(self, name: str, fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-
-    @overload
-    async def step(self, name: str, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-
-    async def step(self, name: str, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-        """Call a function once in the life of the job; see `Context.step` and `Context.options`."""
-        return await self._context._step(name, fn, args, kwargs, self._tries)

@@ -1,8 +1,8 @@
-"""One store copied into another: every job with its log, steps, signals and reports.
+"""One store copied into another: every job with its log, steps, signals and reports, and the attachments it names.
 
 A job is laid down bare, then filled, and gets its true fields last. So nobody claims what is half copied, and a copy
-that broke off goes on where it stopped. What is not copied: notes of workers and counters, which live for minutes, and
-of deliveries the tries so far.
+that broke off goes on where it stopped. What is not copied: notes of workers and counters, which live for minutes,
+attachments that no job names, and of deliveries the tries so far.
 """
 
 from asyncio import gather
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from outlast import attachments
 from outlast.errors import JobConflict
 from outlast.job import ASKED_FIELDS, Change, Job, NewJob, Status
 from outlast.stores.base import Query, Store
@@ -76,6 +77,7 @@ async def _fill(source: Store, target: Store, id: str, there: Job[Any] | None) -
     if job is None:
         return None
     if there is None:
+        await attachments.copy(source, target, job)
         await _lay_down(target, job)
     await _copy_log(source, target, id, 0 if there is None else there.seq)
     await _write(target, Change(id=id, steps=tuple(await source.steps(id))))

@@ -25,6 +25,7 @@ from outlast.calls import is_async
 from outlast.context import Context
 from outlast.errors import ConfigurationError, InvalidRequest, NotJson
 from outlast.job import RANK, Job, Priority
+from outlast.notation import pointer_part
 from outlast.policy import Duration, Limits, seconds
 
 if TYPE_CHECKING:
@@ -235,15 +236,11 @@ def _field(parameter: str) -> str:
 
 def _refused(name: str, error: "ValidationError") -> InvalidRequest:
     found = [
-        {"pointer": "/payload" + "".join(f"/{_escaped(part)}" for part in one["loc"]), "detail": one["msg"]}
+        {"pointer": "/payload" + "".join(f"/{pointer_part(part)}" for part in one["loc"]), "detail": one["msg"]}
         for one in error.errors(include_url=False, include_input=False, include_context=False)[:20]
     ]
     first = f"{found[0]['pointer']}: {found[0]['detail']}"
     return InvalidRequest(f"the payload does not fit {name}: {first}", errors=found)
-
-
-def _escaped(part: object) -> str:
-    return str(part)[:64].replace("~", "~0").replace("/", "~1")
 
 
 def require_known(given: Iterable[str], known: Iterable[str], what: str) -> None:

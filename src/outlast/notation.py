@@ -44,6 +44,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
+def pointer_part(name: object) -> str:
+    """One part of a JSON pointer (RFC 6901), cut to 64 characters."""
+    return str(name)[:64].replace("~", "~0").replace("/", "~1")
+
+
 def clean(text: object, most: int) -> str:
     """Words for people: at most `most` characters, and only such as every store and reader can take."""
     return str(text)[:most].encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -70,6 +70,7 @@ WORDS: Mapping[str, tuple[int, str]] = {
     "webhook.broke": (logging.ERROR, "job %(job_id)s (%(type)s): a delivery broke off; it is tried again"),
     "bulk.part": (logging.INFO, "asked to %(action)s many jobs: %(done)s done, %(skipped)s skipped as they had moved"),
     "access.denied": (logging.INFO, "request %(request_id)s of %(caller)s was refused: %(code)s"),
+    "attachments.removed": (logging.DEBUG, "%(count)s attachments removed that no job named any more"),
     "purge.done": (logging.DEBUG, "%(count)s ended jobs removed"),
 }
 

@@ -67,7 +67,8 @@ NO_LIMIT = 2**53 - 1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Caps on what one job may hold, and on its owner. Sizes in bytes, times in seconds; `submits` within a minute.
+    """Caps on what one job may hold, and on its owner. Sizes in bytes, times in seconds; `submits` within a minute;
+    `attachment` is one, `attachments` how many a payload names, `attached` all of one owner.
 
     `queued` is how many jobs may wait before submits by HTTP are refused, and `queued_by_owner` the same of one owner.
 
@@ -94,6 +95,9 @@ class Limits:
     queued: int = 1_000_000
     queued_by_owner: int = NO_LIMIT
     stream: float = 3600.0
+    attachment: int = 8 << 20
+    attachments: int = 10
+    attached: int = 256 << 20
 
     def __post_init__(self) -> None:
         for one in fields(self):

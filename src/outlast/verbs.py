@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from outlast import deliveries, lifecycle, output, presence, totals, webhooks
+from outlast import attachments, deliveries, lifecycle, output, presence, totals, webhooks
+from outlast.attachments import BYTES, Attached
 from outlast.attempt import Runtime
 from outlast.attempts import AttemptInfo, attempts
 from outlast.bulk import AT_ONCE, Action, Part, fitting
@@ -53,6 +54,27 @@ class Verbs(ABC):
 
     async def _runtime(self) -> Runtime:
         return (await self._open()).runtime
+
+    # -- attach -----------------------------------------------------------------------------------------------------
+
+    async def attach(
+        self, data: bytes | bytearray | memoryview, *, media_type: str = BYTES, owner: str | None = None
+    ) -> Attached:
+        """Keep bytes that payloads of this owner's jobs name by `reference`, a string; handlers read `ctx.attachment`.
+
+        They stay while a job that names them does, and a day from now in any case. The same bytes are kept once.
+
+        Parameters
+        ----------
+        data: 1 byte to 8 MiB, or as `limits.attachment` has it.
+        media_type: such as `image/png`, for whoever reads them.
+        owner: of the jobs that will name them; left out, of those of nobody in particular.
+
+        Raises InvalidRequest if they are too large, the owner has too much of them, or the media type is none.
+        """
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"attach takes bytes, not {type(data).__name__}")
+        return await attachments.keep((await self._runtime()).store, owner, bytes(data), media_type, self.limits)
 
     # -- ask --------------------------------------------------------------------------------------------------------
 
@@ -279,6 +301,7 @@ class Verbs(ABC):
         runtime = await self._runtime()
         now = runtime.store.now()
         again = lifecycle.copy_for_retry(old, new_id(now), now, force=force).evolve(idempotency_key=key)
+        await attachments.claim(runtime.store, again, self.limits)
         new = lifecycle.submit(again, now) if from_start else await self._going_on(old, again, now)
         job = await runtime.one.insert(new)
         if job.id == again.id:

@@ -78,6 +78,20 @@ async def test_a_job_is_rolled_back_with_the_callers_row(
     assert (await orders(url), await app.list()) == (0, [])
 
 
+async def test_a_job_that_joins_may_name_an_attachment(app: Outlast, connection: psycopg.AsyncConnection) -> None:
+    @app.handler
+    async def read(ctx: Context, image: str) -> int:
+        return len((await ctx.attachment(image)).data)
+
+    attached = await app.attach(b"four")
+    await app.submit("read", {"image": attached.reference}, connection=connection)
+    await connection.rollback()
+    job = await app.submit("read", {"image": attached.reference}, connection=connection)
+    await connection.commit()
+    async with app.working():
+        assert (await app.wait(job, 20)).result == 4
+
+
 async def test_a_submit_before_the_callers_first_statement_begins_their_transaction(
     app: Outlast, connection: psycopg.AsyncConnection
 ) -> None:

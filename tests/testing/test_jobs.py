@@ -272,6 +272,20 @@ async def test_what_the_app_does_on_its_moves_is_done_when_a_call_returns(app: O
     assert alerts == ["breaks: ValueError('no')"]
 
 
+async def test_attachments_are_there_for_as_long_as_they_would_be(app: Outlast, jobs: Jobs) -> None:
+    @app.handler(keep="1h")
+    async def measure(ctx: Context, image: str) -> int:
+        return len((await ctx.attachment(image)).data)
+
+    attached = await app.attach(b"four")
+    assert await jobs.call(measure, image=attached.reference) == 4
+    await jobs.advance("2h")
+    await jobs.advance("2d")
+    await jobs.drain()
+    with pytest.raises(InvalidRequest, match="no such attachment"):
+        await measure.submit(image=attached.reference)
+
+
 def test_what_a_web_client_submits_lies_in_the_same_store(app: Outlast, jobs: Jobs) -> None:
     @app.handler
     async def double(ctx: Context, n: int) -> int:

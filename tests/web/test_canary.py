@@ -9,6 +9,7 @@ import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import httpx2
@@ -31,10 +32,12 @@ QUERIES = (
 UNKNOWN = [f"job_{'0' * 27}{number:02}" for number in range(4)]
 BATCH = "night"
 
+ANNS = f"attachment:sha256:{sha256(b'canary').hexdigest()}"
 MINE: dict[str, Any] = {"type": "greet", "payload": {"name": "Ben"}}
 BODIES: dict[str, Any] = {
     "": MINE,
-    "/batch": {"jobs": [MINE]},
+    "/attachments": {"of": "Ben"},
+    "/batch": {"jobs": [MINE, {"type": "greet", "payload": {"name": ANNS}}]},
     "/bulk": {"action": "cancel", "all": True},
     "/tokens": {"scope": ["submit"], "type": "greet"},
 }
@@ -99,6 +102,7 @@ async def jobs_of_ann(http: httpx2.AsyncClient) -> list[str]:
             (await http.post("/jobs", json=body | marks, headers=key)).json()["id"]
             for body, key in zip(bodies, keys, strict=True)
         ]
+        assert (await http.post("/jobs/attachments", content=b"canary")).json()["attachment"] == ANNS
         await ended(http, made[0])
         await until(http, made[1], lambda job: job["status"] == "waiting")
         await ended(http, made[2])

@@ -82,6 +82,7 @@ async def test_what_the_service_says_is_what_it_said_it_would(http: httpx2.Async
         check(document, "EventPage", (await http.get(f"/jobs/{job['id']}/events")).json())
     check(document, "JobPage", (await http.get("/jobs?limit=2")).json())
     check(document, "Readiness", (await http.get("/readyz")).json())
+    check(document, "Attached", (await http.post("/jobs/attachments", content=b"four")).json())
     for path in ("/jobs/x", "/jobs?limit=0", "/nothing", failed["urls"]["result"]):
         check(document, "Problem", (await http.get(path)).json())
     body = '{"type": "greet", "payload": {"name": NaN}}'

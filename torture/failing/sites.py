@@ -23,6 +23,9 @@ METHODS = frozenset(
 NOT_THE_WORKERS = frozenset({"follow.follow", "totals.read"})
 """In those files, and yet a caller's."""
 
+BESIDE = frozenset({"unused"})
+"""The file that a worker's process runs once an hour beside it, and that tests of its own break off at each call."""
+
 BATCHED = frozenset({"insert by stores.batching", "get by stores.batching"})
 """One at a time in the source, many at once at the store."""
 
@@ -79,9 +82,9 @@ def names(method: str, arguments: Sequence[Any], module: str, function: str) -> 
     """The sites that a call is made from; one that applies many changes is many, one about nothing is none."""
     if method == "apply":
         return {f"apply: {described(change)}" for change in arguments[0]}
-    if arguments and arguments[0] == []:
-        return set()
     place = module.removeprefix("outlast.")
+    if place in BESIDE or (arguments and arguments[0] == []):
+        return set()
     return {
         f"{method} by {place}" if place in ("app", "opened", "stores.batching") else f"{method} by {place}.{function}"
     }

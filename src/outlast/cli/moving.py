@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="FROM")
 @click.argument("target", metavar="TO")
 def copy(source: str, target: str) -> None:
-    """Copy every job of the store FROM into the store TO, with its events and steps.
+    """Copy every job of the store FROM into the store TO, with all that belongs to it.
 
     FROM and TO are URLs of stores, of any two kinds. Stop all servers and workers on both first. Live jobs come along
     and go on in TO. What is there already is left alone, so that a copy that broke off is taken up by the same command.

@@ -145,7 +145,10 @@ class Description:
 
 
 class Records(Protocol):
-    """Small notes with a version and an expiry, for workers, gates, tokens and their like."""
+    """Small notes with a version and an expiry, for workers, gates, tokens and their like.
+
+    The bytes of attachments are notes too, of 4 MiB at most, each read by its key alone.
+    """
 
     async def put(
         self, key: str, value: Mapping[str, Any], *, version: int | None = None, ttl: float | None = None

@@ -8,7 +8,7 @@ from starlette.types import ASGIApp, Scope
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
 from outlast.principal import ADMIN, CANCEL, READ, WRITE
-from outlast.web import batches, deliveries, jobs, lists, operators, tokens
+from outlast.web import attachments, batches, deliveries, jobs, lists, operators, tokens
 from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
@@ -19,6 +19,7 @@ from outlast.web.surface import Route, Surface, below_root
 JOBS = (
     Route("POST", "", jobs.submit, WRITE),
     Route("GET", "", lists.find, READ),
+    Route("POST", "/attachments", attachments.attach, WRITE),
     Route("POST", "/batch", batches.submit_batch, WRITE),
     Route("POST", "/bulk", bulk, ADMIN),
     Route("POST", "/status", lists.status, READ),

@@ -1,4 +1,4 @@
-"""The body of a request as text: of bounded size, in bounded time, JSON by its own word, and UTF-8."""
+"""The body of a request: of bounded size, in bounded time; as text it is JSON by its own word, and UTF-8."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,6 +11,15 @@ from outlast.web.strict_json import read_members
 
 SECONDS = 30.0
 """How long a body may take to arrive."""
+
+
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """The body of a request that must have one, whatever it is. Raises Problem."""
+    _require_plain(request)
+    body = await _read(request, limit)
+    if not body:
+        raise Problem("empty_body", "the body is empty; send the bytes as they are")
+    return body
 
 
 async def read_text(request: Request, limit: int) -> str:
@@ -34,11 +43,15 @@ async def read_fields(request: Request, limit: int, *known: str) -> Mapping[str,
     return fields
 
 
-def _require_json(request: Request) -> None:
+def _require_plain(request: Request) -> None:
     encoding = request.headers.get("content-encoding", "identity")
     if encoding.strip().lower() not in ("", "identity"):
         detail = f"bodies are taken as they are; send this one without Content-Encoding {shown(encoding)}"
         raise Problem("encoding_off", detail)
+
+
+def _require_json(request: Request) -> None:
+    _require_plain(request)
     media_type, _, parameters = request.headers.get("content-type", "").partition(";")
     if media_type.strip().lower() != "application/json":
         detail = f"send the body with Content-Type: application/json, not {shown(media_type.strip())}"

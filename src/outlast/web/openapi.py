@@ -29,6 +29,7 @@ class Operation:
     parameters: tuple[Schema, ...] = ()
     body: Schema | None = None
     body_needed: bool = True
+    body_media: str = JSON
     media: tuple[str, ...] = (JSON,)
 
 
@@ -85,6 +86,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             *FIELDS,
             "read_only",
             "unknown_type",
+            "attachment_not_found",
             "callback_refused",
             "webhooks_off",
             "idempotency_key_reused",
@@ -110,6 +112,12 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             query("cursor", TEXT, "nextCursor of the page before"),
             IF_NONE_MATCH,
         ),
+    ),
+    ("POST", "/attachments"): Operation(
+        {201: ref("Attached")},
+        ("empty_body", "request_timeout", "payload_too_large", "encoding_off", "validation", "quota_exceeded"),
+        body={},
+        body_media="*/*",
     ),
     ("POST", "/batch"): Operation(
         {202: ref("BatchReply")}, (*FIELDS, "read_only", "quota_exceeded", "queue_full"), body=ref("Batch")
@@ -211,7 +219,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ),
     ("POST", "/{id}/retry"): Operation(
         {202: ref("AnyJob")},
-        ("job_not_found", "job_live", "job_not_retryable", "quota_exceeded", "queue_full", *FIELDS),
+        (
+            "job_not_found",
+            "job_live",
+            "job_not_retryable",
+            "attachment_not_found",
+            "quota_exceeded",
+            "queue_full",
+            *FIELDS,
+        ),
         (query("force", {"type": "boolean", "default": False}, "also a completed job"),),
         record({"from": one_of("checkpoint", "start")}, optional=("from",), closed=True),
         body_needed=False,
@@ -275,7 +291,7 @@ def _operation(route: Route) -> dict[str, Any]:
     if parameters:
         made["parameters"] = parameters
     if told.body is not None:
-        made["requestBody"] = {"content": {JSON: {"schema": told.body}}, "required": told.body_needed}
+        made["requestBody"] = {"content": {told.body_media: {"schema": told.body}}, "required": told.body_needed}
     return made
 
 

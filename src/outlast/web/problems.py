@@ -64,6 +64,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "unknown_field": (422, "A field is unknown"),
     "read_only": (422, "A field is not the client's to set"),
     "unknown_type": (422, "No handler has this type"),
+    "attachment_not_found": (422, "The payload names an attachment that is not there"),
     "bad_cursor": (422, "The cursor is not one of this list"),
     "callback_refused": (422, "The webhook's URL is none that is called"),
     "webhooks_off": (422, "This server signs no webhooks"),

@@ -333,6 +333,8 @@ WEBHOOK = record(
     closed=True,
 )
 
+ATTACHED = record({"attachment": TEXT, "digest": TEXT, "size": WHOLE, "mediaType": TEXT})
+
 FIXED: Mapping[str, Schema] = {
     "Stats": STATS,
     "Workers": record({"data": {"type": "array", "items": WORKER}}),
@@ -350,6 +352,7 @@ FIXED: Mapping[str, Schema] = {
     "Event": EVENT,
     "EventPage": EVENT_PAGE,
     "Delivery": DELIVERY,
+    "Attached": ATTACHED,
     "Webhook": WEBHOOK,
     "Bulk": BULK,
     "BulkReply": BULK_REPLY,

@@ -16,6 +16,15 @@ class Notes:
         assert await store.fetch("worker/é") is None
         assert await store.fetch("WORKER/é:1") is None
 
+    async def test_a_note_may_be_of_several_mebibytes(self, store: Store) -> None:
+        value = {"base64": "A" * (4 << 20)}
+        await store.put("large", value)
+        written = await store.put("large", value, version=1)
+        assert written == Record("large", value, 2)
+        assert await store.fetch("large") == written
+        await store.drop(["large"])
+        assert await store.fetch("large") is None
+
     async def test_each_put_raises_the_version(self, store: Store) -> None:
         versions = [(await _put(store, "k", n)).version for n in range(3)]
         assert versions == [1, 2, 3]

@@ -40,7 +40,7 @@ from tests.test_house import depth, line_of
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "outlast"
 PAGES = sorted(ROOT.glob("*.md")) + sorted((ROOT / "docs").rglob("*.md"))
-DOCS = ("quickstart", "testing", "operating", "guarantees", "architecture")
+DOCS = ("quickstart", "frameworks", "testing", "operating", "guarantees", "architecture")
 OURS = [ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS)]
 RUN = [
     ROOT / "README.md",
@@ -79,8 +79,9 @@ def test_what_a_page_shows_is_what_happens(page: Path, tmp_path: Path) -> None:
 
 
 def test_no_page_has_a_snippet_that_no_test_runs() -> None:
-    # The latter by tests/web/test_docs.py, tests/webhooks/test_recipe.py and tests/stores/test_postgres_joined.py.
-    run = {*RUN, *(ROOT / "docs" / name for name in ("http.md", "webhooks.md", "stores/postgres.md"))}
+    # The latter by test_frameworks.py, web/test_docs.py, webhooks/test_recipe.py and stores/test_postgres_joined.py.
+    others = ("frameworks.md", "http.md", "webhooks.md", "stores/postgres.md")
+    run = {*RUN, *(ROOT / "docs" / name for name in others)}
     shown = {page for page in PAGES for block in blocks(page) if block.language in ("python", "console")}
     assert {page.name for page in shown - run} == set()
 
@@ -284,8 +285,8 @@ def is_install(words: list[str]) -> bool:
 
 def is_served(words: list[str]) -> bool:
     module, _, name = words[0].partition(":")
-    quickstart = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
-    return f"# {module}.py\n" in quickstart and f"\n{name} = Starlette(" in quickstart
+    shown = [block.text for page in OURS for block in blocks(page) if block.text.startswith(f"# {module}.py\n")]
+    return any(f"\n{name} = " in text for text in shown)
 
 
 KNOWN = {"outlast": is_outlast, "./dev": is_dev, "pip": is_install, "uvicorn": is_served}

@@ -108,6 +108,7 @@ DOORS = {("app", "web/*"): {"Outlast.mount", "Outlast.asgi", "Outlast.dashboard"
 LIBRARIES = {
     "apsw": ("stores/sqlite*",),
     "click": ("cli/*",),
+    "fastapi": ("web/fastapi",),
     "opentelemetry": ("tracing",),
     "httpx2": ("posting", "client", "cli/*", "testing/*"),
     "psycopg": ("stores/postgres*",),
@@ -124,7 +125,7 @@ LIBRARIES = {
 
 # What a serverless function must not pay for at each cold start.
 NOT_AT_IMPORT = {"anyio", "apsw", "click", "httpx", "httpx2", "psycopg", "pymongo", "redis", "rich", "starlette"}
-NOT_AT_IMPORT |= {"opentelemetry", "pydantic", "requests", "uvicorn", "websockets"}
+NOT_AT_IMPORT |= {"fastapi", "opentelemetry", "pydantic", "requests", "uvicorn", "websockets"}
 IMPORT_SECONDS = 0.150
 
 SHORT_FUNCTION, SHORT_SHARE = 20, 0.90

@@ -84,7 +84,7 @@ class Outlast(Verbs):
     ) -> None:
         super().__init__(limits or Limits())
         self.store = store
-        self._resources = lifespan or _nothing
+        self._resources: Lifespan = lifespan or (lambda app: nullcontext())
         self.concurrency = concurrency
         self.grace = seconds(grace)
         self.lease = seconds(lease)
@@ -479,9 +479,18 @@ class Outlast(Verbs):
 
         return web.asgi(self, authenticate)
 
+    def router(self, *, authenticate: Any = None) -> Any:
+        """The HTTP surface as a router of FastAPI: `api.include_router(app.router(), prefix="/jobs")`.
 
-def _nothing(app: Outlast) -> AbstractAsyncContextManager[None]:
-    return nullcontext()
+        All that `mount` serves, and its operations are in the host's own `/docs` and `/openapi.json`. The host's
+        dependencies run before each request, those of the WebSocket and of unknown paths too: one that takes an
+        `HTTPConnection` fits all. `authenticate` as in `mount`; it finds in `request.state` what they have put there.
+
+        Raises ConfigurationError if FastAPI is not installed.
+        """
+        from outlast import web
+
+        return web.router(self, authenticate)
 
 
 async def _joined(store: Store, connection: Any, new: NewJob) -> Job[Any]:

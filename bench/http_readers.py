@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 AT_ONCE = 100
 """Connections that are being opened."""
 
-BEAT = re.compile(rb'"message":"([0-9]+\.[0-9]{6})"')
+BEAT = re.compile(rb'event: job\.progress\ndata: [^\n]*"message":"([0-9]+\.[0-9]{6})"')
 
 
 class Readers:
@@ -36,10 +36,14 @@ class Readers:
         for reader in self._readers:
             reader.close()
 
-    async def last_heard(self, beats: int) -> list[float]:
-        """Of so many beats: seconds from when the handler told each to when the last reader had it."""
-        while len(self._heard) < beats or any(len(heard) < self._count for heard in self._heard.values()):
-            await asyncio.sleep(0.05)
+    async def last_heard(self) -> list[float]:
+        """Seconds from when the handler told each beat to when the last reader had it; to be asked once all is over.
+
+        Raises RuntimeError if a reader has not heard one that others have.
+        """
+        await self.ended()
+        if any(len(heard) != self._count for heard in self._heard.values()):
+            raise RuntimeError(f"of {self._count} readers, beats were heard by {[*map(len, self._heard.values())]}")
         return [max(heard) for heard in self._heard.values()]
 
     async def ended(self) -> None:

@@ -5,6 +5,7 @@ answers, ready as JSON's values: less than that no service can do.
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -33,8 +34,9 @@ async def noop(ctx: Context, n: int = 0) -> None: ...
 
 @app.handler
 async def beats(ctx: Context, count: int, seconds: float) -> None:
-    """Tells the time, again and again, once it is told to."""
+    """Tells the time, again and again, once it is told to and all have heard that it goes on."""
     await ctx.wait_for("go")
+    await asyncio.sleep(2)
     for number in range(count):
         ctx.progress(number % 100, message=f"{time.monotonic():.6f}")
         await asyncio.sleep(seconds)
@@ -97,4 +99,7 @@ def _say(url: str) -> None:
 
 if __name__ == "__main__":
     which, *options = sys.argv[1:]
+    # As `outlast serve` does.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
     starlette() if which == "starlette" else outlast(worker="--worker" in options)

@@ -56,7 +56,7 @@ async def streams(url: str, clients: int, idle: float, beats: int, between: floa
             grown = server.resident - before
             percent = await _idle(server, idle)
             await asyncio.to_thread(post, f"{job}/signals/go", None)
-            last = await readers.last_heard(beats)
+            last = await readers.last_heard()
     return {"kib": grown / 1024 / clients, "percent": percent, "ms": [seconds * 1000 for seconds in last]}
 
 
@@ -79,7 +79,7 @@ def _parked(job: str) -> None:
 
 
 async def _idle(server: Served, seconds: float) -> float:
-    await asyncio.sleep(2)
+    await asyncio.sleep(4)  # what opening them has left to do
     before = server.cpu
     await asyncio.sleep(seconds)
     return (server.cpu - before) / seconds * 100

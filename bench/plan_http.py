@@ -70,7 +70,7 @@ def _summaries(seconds: float) -> Measurement:
 
 
 def _streams() -> Measurement:
-    order = {"clients": 5_000, "idle": 5.0, "beats": 40, "between": 0.5}
+    order = {"clients": 5_000, "idle": 15.0, "beats": 40, "between": 0.5}
     return Measurement(
         "streams",
         (_http("streams", order),),

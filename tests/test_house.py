@@ -4,6 +4,7 @@ Every test goes by one of the tables below. A new file or library is one line in
 """
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -232,7 +233,9 @@ def cpu_seconds(code: str) -> float:
 
 
 def run_python(code: str) -> str:
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    """With bytecode, which pip makes as it installs, whatever the machine is set to."""
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, env=env).stdout
 
 
 # ---- how long code may be; docstrings are free --------------------------------------------------

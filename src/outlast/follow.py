@@ -2,10 +2,10 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from random import uniform
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.errors import StoreError
 from outlast.job import Event, Job
@@ -18,12 +18,31 @@ BACKSTOP = 5.0
 PAGE = 500
 
 
+class Reader(asyncio.Event):
+    """Set whenever the job's log has grown, or the job is gone. `after` is how far the log is read; None: it is not."""
+
+    after: int | None = None
+
+
+class Tail(NamedTuple):
+    """A page of a job's log that was read for all, and the number it begins behind."""
+
+    after: int
+    page: Sequence[Event]
+
+
 class Hub:
-    """Hears the store's news, and wakes those whose job changed."""
+    """Hears the store's news, and wakes those whose job changed.
+
+    Where many read one job, the page that they all want is read before they are woken, once for all of them.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._readers: dict[str, set[asyncio.Event]] = defaultdict(set)
+        self._readers: dict[str, set[Reader]] = defaultdict(set)
+        self._tails: dict[str, Tail] = {}
+        self._reads: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
         self._holders: dict[str, Callable[[], None]] = {}
         self._next_news = asyncio.Event()
         self._heads: dict[str, Head] = {}
@@ -41,7 +60,7 @@ class Hub:
         if self._task is not None:
             await asyncio.wait({self._task})
         for id in list(self._readers):
-            self._wake(id)
+            self._rouse(id)
         self._pass_on()
 
     def drop(self) -> None:
@@ -51,17 +70,23 @@ class Hub:
             self._task.cancel()
 
     @contextmanager
-    def reading(self, job_id: str) -> Iterator[asyncio.Event]:
-        """An event that is set whenever the job's log has grown, or the job is gone."""
-        event = asyncio.Event()
-        self._readers[job_id].add(event)
+    def reading(self, job_id: str) -> Iterator[Reader]:
+        """One more reads the job for as long as the block lasts."""
+        reader = Reader()
+        self._readers[job_id].add(reader)
         try:
-            yield event
+            yield reader
         finally:
-            self._readers[job_id].discard(event)
+            self._readers[job_id].discard(reader)
             if not self._readers[job_id]:
                 del self._readers[job_id]
+                self._tails.pop(job_id, None)
             self._forget(job_id)
+
+    def tail(self, job_id: str, after: int) -> Sequence[Event] | None:
+        """The events from number `after` + 1 on, if they were read for all; the readers are told if there are more."""
+        tail = self._tails.get(job_id)
+        return tail.page if tail is not None and tail.after == after else None
 
     def heard(self) -> asyncio.Event:
         """An event that is set by the next news, of whichever job and process."""
@@ -97,8 +122,37 @@ class Hub:
                 self._wake(id)
 
     def _wake(self, job_id: str) -> None:
-        for event in self._readers.get(job_id, ()):
-            event.set()
+        """Now, or if many read the log, once the page that they want is there."""
+        if len(self._cursors(job_id)) <= 1:
+            self._rouse(job_id)
+        elif job_id in self._reads:
+            self._again.add(job_id)
+        else:
+            task = self._reads[job_id] = asyncio.get_running_loop().create_task(self._read(job_id))
+            task.add_done_callback(lambda _: self._reads.pop(job_id))
+
+    def _rouse(self, job_id: str) -> None:
+        for reader in self._readers.get(job_id, ()):
+            reader.set()
+
+    def _cursors(self, job_id: str) -> list[int]:
+        return [reader.after for reader in self._readers.get(job_id, ()) if reader.after is not None]
+
+    async def _read(self, job_id: str) -> None:
+        more = True
+        while more:
+            self._again.discard(job_id)
+            with suppress(StoreError):  # each reader meets it, and has somebody to tell
+                await self._read_tail(job_id)
+            self._rouse(job_id)
+            more = job_id in self._again
+
+    async def _read_tail(self, job_id: str) -> None:
+        """The page behind where those are who have read the most, which is where nearly all are."""
+        after = max(self._cursors(job_id), default=None)
+        page = [] if after is None else await self._store.events(job_id, after=after, limit=PAGE)
+        if after is not None and page and job_id in self._readers:
+            self._tails[job_id] = Tail(after, page)
 
     def _pass_on(self) -> None:
         # One event for all who wait, and a new one each time: many who are busy cost nothing.
@@ -140,11 +194,12 @@ async def follow(
     Whoever sets `stopping` stops the hub too, which wakes the readers. `heard` is told, each time that events come
     after a wait for them, when the first of them was made, in seconds since 1970.
     """
-    with hub.reading(job_id) as grown:
+    with hub.reading(job_id) as reader:
         waited = False
         while True:
-            grown.clear()
-            page = await store.events(job_id, after=after, limit=PAGE)
+            reader.clear()
+            reader.after = after
+            page = hub.tail(job_id, after) or await store.events(job_id, after=after, limit=PAGE)
             if page and waited:
                 heard(page[0].time)
                 waited = False
@@ -160,5 +215,6 @@ async def follow(
                 if job is None or (job.ended and job.seq <= after):
                     return
             if len(page) < PAGE:
-                await grown.wait()
+                reader.after = after
+                await reader.wait()
                 waited = True

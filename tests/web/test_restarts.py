@@ -69,6 +69,43 @@ async def lines(reader: asyncio.StreamReader) -> AsyncIterator[str]:
         yield line.decode().rstrip("\r\n")
 
 
+async def test_a_raw_socket_goes_on_from_its_last_number(tmp_path: Path) -> None:
+    store, seen = f"sqlite:///{tmp_path}/jobs.db", list[Frame]()
+    async with served(store) as (process, url), client(url) as http:
+        port = http.base_url.port or 0
+        job = await submit(http, "count", to=60, pause=0.03)
+        await dechunked(http, job["id"], "0", seen, kill_when(process, lambda: len(seen) == 30))
+    async with served(store, port) as (_, url), client(url) as http:
+        await dechunked(http, job["id"], str(seen[-1].id), seen)
+    assert [one.id for one in seen] == [str(number) for number in range(1, len(seen) + 1)]
+    assert seen[-1].event == "job.completed"
+
+
+async def dechunked(
+    http: httpx2.AsyncClient, id: str, cursor: str, seen: list[Frame], each: Callable[[], None] = lambda: None
+) -> None:
+    """What comes over a socket, whose chunks (RFC 9112, 7.1) are taken apart here, to the end of its connection."""
+    reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+    headers = f"Host: localhost\r\nAccept: text/event-stream\r\nLast-Event-ID: {cursor}\r\n"
+    writer.write(f"GET /jobs/{id}/events HTTP/1.1\r\n{headers}\r\n".encode())
+    await reader.readuntil(b"\r\n\r\n")
+
+    async def text() -> AsyncIterator[str]:
+        try:
+            while size := int(await reader.readuntil(b"\r\n"), 16):
+                chunk = await reader.readexactly(size + 2)
+                for line in chunk[:-2].decode().split("\n")[:-1]:
+                    yield line
+        except (asyncio.IncompleteReadError, ConnectionResetError):
+            pass  # the server was killed
+
+    async with asyncio.timeout(30):
+        async for one in frames(text()):
+            seen.append(one)
+            each()
+    writer.close()
+
+
 BROWSER = """
 ([path, types]) => {
     window.seen = [];

@@ -20,7 +20,7 @@ METHODS = frozenset(
 )
 """What goes to the file."""
 
-NOT_THE_WORKERS = frozenset({"follow.follow", "totals.read"})
+NOT_THE_WORKERS = frozenset({"follow.follow", "follow.Hub._read_tail", "totals.read"})
 """In those files, and yet a caller's."""
 
 BESIDE = frozenset({"unused"})

@@ -88,6 +88,9 @@ class One:
     async def insert(self, new: NewJob) -> Job[Any]:
         return (await self._link.insert([new]))[0]
 
+    async def events(self, job_id: str, *, after: int, limit: int) -> list[Event]:
+        return await self._link.events(job_id, after=after, limit=limit)
+
 
 class Hub:
     """In place of the live feed: whoever waits for news looks again after a while."""
@@ -98,12 +101,17 @@ class Hub:
     def turned(self, job_id: str) -> None:
         pass
 
+    def tail(self, job_id: str, after: int) -> None:
+        """Nothing is read for others here."""
+
     @contextmanager
     def reading(self, job_id: str) -> Iterator["Grown"]:
         yield Grown(self._link)
 
 
 class Grown:
+    after: int | None = None
+
     def __init__(self, link: Link) -> None:
         self._link = link
 

@@ -14,6 +14,7 @@ from outlast.errors import JobNotFound
 from outlast.job import Event, Job
 from outlast.notation import rfc3339
 from outlast.web.call import Call
+from outlast.web.lately import Lately
 from outlast.web.problems import RETRY_SECONDS
 from outlast.web.replies import job_in_event, to_bytes
 
@@ -83,11 +84,13 @@ async def _from_log(call: Call, after: int) -> Told:
 async def _of_event(call: Call, event: Event) -> Frame:
     """The same frame for all who follow the job and may know as much."""
     key = (call.id, event.seq, call.root, call.is_told_owners)
-    frame: Frame = await call.shared.frames.made(key, lambda: _made(call, event))
-    return frame
+    frames: Lately[Frame] = call.shared.frames
+    if event.is_end:
+        return await frames.awaited(key, lambda: _of_end(call, event))
+    return frames.made(key, lambda: Frame(call.told(event.wire(call.id)), id=event.seq))
 
 
-async def _made(call: Call, event: Event) -> Frame:
+async def _of_end(call: Call, event: Event) -> Frame:
     return Frame(await event_data(call, event), id=event.seq)
 
 

@@ -15,6 +15,12 @@ from outlast.stores.batching import Batched
 AGE, NOTHING_AGE = 10.0, 1.0
 """Seconds for which what was read is kept, and that there was nothing."""
 
+LONGEST_WAIT = 30 * 86400.0
+"""Seconds beyond which nobody can say."""
+
+LOOKED_AT = 100
+"""Queued jobs, the oldest, that stand for all: of those that were delayed until later none waits before another."""
+
 MOST_KEPT = 1_000
 
 T = TypeVar("T")
@@ -28,7 +34,7 @@ class History(NamedTuple):
 
 
 class Queue(NamedTuple):
-    """How many jobs of one type and owner are queued, and since when the oldest is there."""
+    """About how many jobs of one type and owner are ready, and since when the oldest is there."""
 
     length: int = 0
     since: float = 0.0
@@ -57,7 +63,8 @@ class Estimates:
             return left
         if job.next_at is not None and job.next_at > now:
             return left + job.next_at - now
-        return left + await self._wait(store, job, history.rate, now)
+        wait = await self._wait(store, job, history.rate, now)
+        return left + wait if wait <= LONGEST_WAIT else None
 
     async def _wait(self, store: Batched, job: Job[Any], rate: float, now: float) -> float:
         key = job.type, job.owner
@@ -75,10 +82,15 @@ async def _history(store: Batched, type: str) -> History:
 
 
 async def _queue(store: Batched, job: Job[Any]) -> Queue:
-    waiting = Query(owner=job.owner, type=job.type, status=frozenset({Status.QUEUED}), oldest_first=True, limit=1)
-    length = sum((await store.count(waiting)).values())
-    oldest = await store.find(waiting)
-    return Queue(length, oldest[0].created_at) if oldest else Queue()
+    waiting = Query(
+        owner=job.owner, type=job.type, status=frozenset({Status.QUEUED}), oldest_first=True, limit=LOOKED_AT
+    )
+    found = await store.find(waiting)
+    ready = [one for one in found if one.tag is not None]
+    if not ready:
+        return Queue()
+    length = sum((await store.count(waiting)).values()) if len(found) == LOOKED_AT else len(found)
+    return Queue(round(length * len(ready) / len(found)), ready[0].created_at)
 
 
 class _Kept(Generic[T]):
@@ -90,7 +102,8 @@ class _Kept(Generic[T]):
         """What is known and not too old."""
         read_at, value = self._known.get(key, (0.0, self._nothing))
         age = NOTHING_AGE if value == self._nothing else AGE
-        return value if key in self._known and now - read_at <= age else None
+        # Not either, if the clock went back.
+        return value if key in self._known and 0 <= now - read_at <= age else None
 
     def put(self, key: Hashable, value: T, now: float) -> T:
         if len(self._known) >= MOST_KEPT:

@@ -58,7 +58,7 @@ class Hub:
         """Wake everybody a last time and end."""
         self.drop()
         if self._task is not None:
-            await asyncio.wait({self._task})
+            await asyncio.wait({self._task, *self._reads.values()})
         for id in list(self._readers):
             self._rouse(id)
         self._pass_on()
@@ -67,7 +67,8 @@ class Hub:
         """Hear and look no more; also once its event loop is closed."""
         if self._deaf is not None and self._task is not None:
             self._deaf()
-            self._task.cancel()
+            for task in (self._task, *self._reads.values()):
+                task.cancel()
 
     @contextmanager
     def reading(self, job_id: str) -> Iterator[Reader]:
@@ -84,7 +85,7 @@ class Hub:
             self._forget(job_id)
 
     def tail(self, job_id: str, after: int) -> Sequence[Event] | None:
-        """The events from number `after` + 1 on, if they were read for all; the readers are told if there are more."""
+        """The events from number `after` + 1 on, if they were read for all since the last news."""
         tail = self._tails.get(job_id)
         return tail.page if tail is not None and tail.after == after else None
 
@@ -123,13 +124,13 @@ class Hub:
 
     def _wake(self, job_id: str) -> None:
         """Now, or if many read the log, once the page that they want is there."""
-        if len(self._cursors(job_id)) <= 1:
-            self._rouse(job_id)
-        elif job_id in self._reads:
+        self._tails.pop(job_id, None)
+        if job_id in self._reads:
             self._again.add(job_id)
+        elif len(self._cursors(job_id)) > 1:
+            self._reads[job_id] = asyncio.get_running_loop().create_task(self._read(job_id))
         else:
-            task = self._reads[job_id] = asyncio.get_running_loop().create_task(self._read(job_id))
-            task.add_done_callback(lambda _: self._reads.pop(job_id))
+            self._rouse(job_id)
 
     def _rouse(self, job_id: str) -> None:
         for reader in self._readers.get(job_id, ()):
@@ -139,19 +140,25 @@ class Hub:
         return [reader.after for reader in self._readers.get(job_id, ()) if reader.after is not None]
 
     async def _read(self, job_id: str) -> None:
-        more = True
-        while more:
+        try:
+            more = True
+            while more:
+                self._again.discard(job_id)
+                with suppress(StoreError):  # each reader meets it, and has somebody to tell
+                    await self._read_tail(job_id)
+                self._rouse(job_id)
+                more = job_id in self._again
+        finally:
+            # In one turn with the last look at what came meanwhile; and whatever has happened, they look themselves.
+            del self._reads[job_id]
             self._again.discard(job_id)
-            with suppress(StoreError):  # each reader meets it, and has somebody to tell
-                await self._read_tail(job_id)
             self._rouse(job_id)
-            more = job_id in self._again
 
     async def _read_tail(self, job_id: str) -> None:
         """The page behind where those are who have read the most, which is where nearly all are."""
         after = max(self._cursors(job_id), default=None)
         page = [] if after is None else await self._store.events(job_id, after=after, limit=PAGE)
-        if after is not None and page and job_id in self._readers:
+        if after is not None and page and job_id in self._readers and job_id not in self._again:
             self._tails[job_id] = Tail(after, page)
 
     def _pass_on(self) -> None:

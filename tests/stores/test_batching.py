@@ -11,7 +11,7 @@ from outlast.errors import InvalidRequest, JobNotFound, StoreUnavailable
 from outlast.job import Change, Job
 from outlast.stores import batching
 from outlast.stores.base import Batch
-from outlast.stores.batching import Batched, Batcher
+from outlast.stores.batching import Alike, Batched, Batcher
 from outlast.stores.memory import MemoryStore
 
 
@@ -203,3 +203,57 @@ async def test_a_change_to_a_job_that_is_gone_fails_only_its_own_caller() -> Non
     job = await one.get("job_1")
     assert job is not None
     assert job.message == "half"
+
+
+# ---- the same question at once ------------------------------------------------------------------
+
+
+async def test_those_who_ask_the_same_share_an_answer_that_was_asked_for_after_they_had_asked() -> None:
+    asked: list[str] = []
+    open_ = asyncio.Event()
+
+    async def answer(item: str) -> int:
+        asked.append(item)
+        await open_.wait()
+        return len(asked)
+
+    alike: Alike[str, int] = Alike(answer)
+    first = alike.ask("a")
+    await asyncio.sleep(0)
+    later, other = [alike.ask("a") for _ in range(3)], alike.ask("b")
+    await asyncio.sleep(0)
+    assert asked == ["a", "b"]
+    open_.set()
+    assert await first == 2
+    assert await asyncio.gather(*later) == [3, 3, 3]
+    assert await other in (2, 3)
+    assert asked == ["a", "b", "a"]
+
+
+async def test_an_error_is_of_those_who_asked_the_same_and_of_nobody_else() -> None:
+    async def answer(item: str) -> str:
+        if item == "bad":
+            raise StoreUnavailable("away")
+        return item
+
+    alike: Alike[str, str] = Alike(answer)
+    answers = await asyncio.gather(
+        *(alike.ask(item) for item in ("good", "bad", "bad", "fine")), return_exceptions=True
+    )
+    assert [answers[0], answers[3]] == ["good", "fine"]
+    assert all(isinstance(one, StoreUnavailable) for one in answers[1:3])
+
+
+async def test_a_caller_that_goes_away_leaves_the_others_their_answer() -> None:
+    open_ = asyncio.Event()
+
+    async def answer(item: str) -> str:
+        await open_.wait()
+        return item
+
+    alike: Alike[str, str] = Alike(answer)
+    asks = [asyncio.ensure_future(alike.ask("a")) for _ in range(2)]
+    asks[0].cancel()
+    open_.set()
+    assert await asks[1] == "a"
+    assert await alike.ask("a") == "a"

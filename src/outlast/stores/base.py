@@ -118,6 +118,11 @@ class Query:
     oldest_first: bool = False
     limit: int = 50
 
+    def __post_init__(self) -> None:
+        # Any collection will do, and a query is compared to others.
+        if self.status is not None:
+            object.__setattr__(self, "status", frozenset(self.status))
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -121,6 +121,60 @@ class _Lane(Generic[Item, Answer]):
         self.task: asyncio.Task[None] | None = None
 
 
+class Alike(Generic[Item, Answer]):
+    """Those who ask the same while it is being asked wait for one answer of their own, which nobody asked before them.
+
+    Other questions go beside it. Usable from any number of event loops.
+
+    Parameters
+    ----------
+    answer: to one item; an error is that of all who asked the same with it, and of nobody else.
+    """
+
+    def __init__(self, answer: Callable[[Item], Awaitable[Answer]]) -> None:
+        self._answer = answer
+        self._asked: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[Item, list[asyncio.Future[Answer]]]]
+        self._asked = WeakKeyDictionary()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def ask(self, item: Item) -> "asyncio.Future[Answer]":
+        """The answer to this item. A caller that goes away does not stop it."""
+        loop = asyncio.get_running_loop()
+        asked = self._asked.setdefault(loop, {})
+        future: asyncio.Future[Answer] = loop.create_future()
+        if item in asked:
+            asked[item].append(future)
+        else:
+            asked[item] = [future]
+            task = loop.create_task(self._drain(asked, item))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return future
+
+    async def _drain(self, asked: dict[Item, list["asyncio.Future[Answer]"]], item: Item) -> None:
+        futures: list[asyncio.Future[Answer]] = []
+        try:
+            while futures := asked[item]:
+                asked[item] = []
+                await self._settle(item, futures)
+        finally:
+            # Cancelled, nobody is left waiting.
+            for future in (*futures, *asked.pop(item)):
+                future.cancel()
+
+    async def _settle(self, item: Item, futures: Sequence["asyncio.Future[Answer]"]) -> None:
+        try:
+            answer = await self._answer(item)
+        except Exception as error:
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+        else:
+            for future in futures:
+                if not future.done():
+                    future.set_result(answer)
+
+
 @dataclass(frozen=True, slots=True)
 class _Wanted:
     """A get of one job."""
@@ -147,9 +201,9 @@ class Batched:
         self._inserts = Batcher(store.insert, job=lambda new: new.job.id, size=_size_of_new, batch=store.batch)
         self._changes = Batcher(store.apply, job=lambda change: change.id, size=_size_of_change, batch=store.batch)
         self._gets = Batcher(self._get_all, job=lambda wanted: wanted.id, size=_weightless, batch=store.batch)
-        self._finds = Batcher(self._find_all, job=_whose, size=_weightless, batch=QUERIES)
-        self._counts = Batcher(self._count_all, job=_whose, size=_weightless, batch=QUERIES)
-        self._pages = Batcher(self._read_all, job=lambda page: page.job_id, size=_weightless, batch=QUERIES)
+        self._finds: Alike[Query, Sequence[Job[Any]]] = Alike(store.find)
+        self._counts: Alike[Query, Mapping[tuple[str, Status], int]] = Alike(store.count)
+        self._pages: Alike[_Page, Sequence[Event]] = Alike(self._page)
 
     def insert(self, new: NewJob) -> Awaitable[Job[Any]]:
         return self._inserts.add(new)
@@ -161,13 +215,13 @@ class Batched:
         return self._gets.add(_Wanted(job_id, owner, payload))
 
     def find(self, query: Query) -> Awaitable[Sequence[Job[Any]]]:
-        return self._finds.add(query)
+        return self._finds.ask(query)
 
     def count(self, query: Query) -> Awaitable[Mapping[tuple[str, Status], int]]:
-        return self._counts.add(query)
+        return self._counts.ask(query)
 
     def events(self, job_id: str, *, after: int, limit: int) -> Awaitable[Sequence[Event]]:
-        return self._pages.add(_Page(job_id, after, limit))
+        return self._pages.ask(_Page(job_id, after, limit))
 
     async def _get_all(self, wanted: Sequence[_Wanted]) -> list[Job[Any] | None]:
         alike: dict[tuple[Owner, bool], list[str]] = defaultdict(list)
@@ -179,29 +233,8 @@ class Batched:
             found |= {_Wanted(id, owner, payload): job for id, job in zip(ids, jobs, strict=True)}
         return [found[one] for one in wanted]
 
-    async def _find_all(self, queries: Sequence[Query]) -> list[list[Job[Any]]]:
-        return await _each_once(queries, self._store.find)
-
-    async def _count_all(self, queries: Sequence[Query]) -> list[dict[tuple[str, Status], int]]:
-        return await _each_once(queries, self._store.count)
-
-    async def _read_all(self, pages: Sequence[_Page]) -> list[list[Event]]:
-        return await _each_once(pages, lambda page: self._store.events(page.job_id, after=page.after, limit=page.limit))
-
-
-QUERIES = Batch(most=10_000, lanes=64)
-"""Of the same owner, or job, those that wait for one in flight go together, and the same ones become one."""
-
-
-async def _each_once(items: Sequence[Item], ask: Callable[[Item], Awaitable[Answer]]) -> list[Answer]:
-    """The answers to items of which many may be the same."""
-    distinct = list(dict.fromkeys(items))
-    answers = dict(zip(distinct, await asyncio.gather(*map(ask, distinct)), strict=True))
-    return [answers[item] for item in items]
-
-
-def _whose(query: Query) -> str:
-    return str(query.owner)
+    async def _page(self, page: _Page) -> Sequence[Event]:
+        return await self._store.events(page.job_id, after=page.after, limit=page.limit)
 
 
 def _weightless(item: object) -> int:

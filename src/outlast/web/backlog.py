@@ -1,4 +1,4 @@
-"""How many jobs may wait to be begun: of one owner, and of all together.
+"""How many jobs may be queued, delayed ones too: of one owner, and of all together.
 
 Both are counted by the store, so they hold over all processes. All together are counted now and then, the more rarely
 the more room there is, so that a submit need not wait for it: near the cap some hundreds more may come in.
@@ -26,7 +26,7 @@ class Backlog:
 
     def __init__(self) -> None:
         self._all = 0
-        self._look_at = 0.0
+        self._looked_at, self._look_at = 0.0, 0.0
 
     async def require_room(self, app: Outlast, owner: str | None, count: int) -> None:
         """Raise Problem if so many more of this owner are too many. Nobody in particular has no cap of their own."""
@@ -45,9 +45,10 @@ class Backlog:
 
     async def _waiting(self, app: Outlast) -> int:
         now = await app.now()
-        if now >= self._look_at:
+        if not self._looked_at <= now < self._look_at:
             least, most = LOOK_EVERY
-            self._look_at = now + least  # until it is known; others meanwhile go by what was
+            # Until it is known; others meanwhile go by what was.
+            self._looked_at, self._look_at = now, now + least
             self._all = await _count(app, Query(status=QUEUED))
             self._look_at = now + min(max((app.limits.queued - self._all) / FASTEST, least), most)
         return self._all

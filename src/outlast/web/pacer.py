@@ -41,8 +41,8 @@ class Pacer:
 
     def _look(self, every: float) -> None:
         self._timer = None
+        if self._open:
+            self._arm(every)
         now = monotonic()
         for stream in list(self._open):
             stream.look(now)
-        if self._open:
-            self._arm(every)

@@ -75,7 +75,8 @@ class Service:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         match, inner = self._jobs.matches(scope)
         if match is Match.FULL:
-            scope.update(inner)
+            # The app that an `authenticate` finds as `request.app`.
+            scope.update(inner, app=self._others)
             await self._jobs.app(scope, receive, send)
         else:
             await self._others(scope, receive, send)

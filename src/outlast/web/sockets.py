@@ -150,12 +150,10 @@ class Socket(Response):
         """No longer than any connection, and than the caller's token is good."""
         life = await lifetime(self._call)
         at = asyncio.get_running_loop().time() + life.seconds
-        if life.ends == "token_expired" and at < self._latest:
-            self._late = TOKEN_EXPIRED
-            self._time.reschedule(at)
-        else:
-            self._late = DEADLINE
-            self._time.reschedule(self._latest)
+        expires = life.ends == "token_expired" and at < self._latest
+        with suppress(RuntimeError):  # it is ending already
+            self._time.reschedule(at if expires else self._latest)
+            self._late = TOKEN_EXPIRED if expires else DEADLINE
 
     # -- tasks ------------------------------------------------------------------------------------------------------
 

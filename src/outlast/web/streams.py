@@ -83,6 +83,8 @@ class EventStream(Response):
                 with self._call.shared.pacer.pacing(self, min(PING, PATIENCE) / 15):
                     await self._tell()
         except TimeoutError:
+            if not self._time.expired():
+                raise
             if self._is_slow:
                 raise TooSlow from None
             if not gone.done():
@@ -122,7 +124,8 @@ class EventStream(Response):
             await self._write(b": ping\n\n")
 
     def _stop(self) -> None:
-        self._time.reschedule(asyncio.get_running_loop().time())
+        with suppress(RuntimeError):  # it is ending already
+            self._time.reschedule(asyncio.get_running_loop().time())
 
     async def _disconnected(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":

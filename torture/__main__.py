@@ -16,7 +16,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from torture import answers, cuts, failpoints, kills, servers, simulation
+from torture import answers, cuts, failpoints, kills, requests, servers, simulation
 from torture.report import Report
 
 
@@ -35,6 +35,7 @@ TORTURES: Mapping[str, Torture] = {
     "kills": Torture(kills.run),
     "servers": Torture(servers.run),
     "answers": Torture(answers.run),
+    "requests": Torture(requests.run, requests.replay),
 }
 
 

@@ -5,7 +5,6 @@ import http.client
 import json
 import logging
 import os
-import re
 import tempfile
 import time
 from collections import Counter
@@ -13,11 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from urllib.parse import urlsplit
 
 from outlast.stores import open_store
 from outlast.stores.base import Query
-from torture.crew.workers import Crew, until
+from torture.crew.workers import Crew, address, until
 from torture.failing.store import KILLED
 from torture.report import Report
 
@@ -95,7 +93,7 @@ class _Server:
 
     async def __aenter__(self) -> "_Server":
         self._logged = self._crew.logged
-        self.process = self._crew.serve(**self._env)
+        self.process = self._crew.serve("--no-worker", **self._env)
         await until(self._serving, "the server says where it is", PATIENCE)
         return self
 
@@ -103,9 +101,8 @@ class _Server:
         self._crew.kill(self.process)
 
     async def _serving(self) -> bool:
-        found = re.search(r"serving (http://\S+)", self._crew.log(self._logged))
-        self._address = "" if found is None else urlsplit(found[1]).netloc
-        return found is not None
+        self._address = address(self._crew.log(self._logged))
+        return bool(self._address)
 
     async def again(self, key: str, committed: bool) -> Sent:
         """Send a submit whose answer was lost once more."""

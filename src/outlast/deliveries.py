@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from outlast.job import Job
 from outlast.lifecycle import owes
-from outlast.notation import rfc3339
+from outlast.notation import CROCKFORD, rfc3339
 from outlast.posting import Answer
 from outlast.stores.base import Record, Records
 
@@ -26,6 +26,8 @@ FINAL = frozenset({"gone", "refused"})
 
 SHOWN = 20
 """Tries that are kept of a delivery, the newest."""
+
+DELIVERY_ID = f"evt_[{CROCKFORD}]{{29}}_[0-9]+"
 
 PREFIX = "webhook/"
 KEPT_PAST_JOB = 4 * 86400.0

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Any
 
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+JOB_ID = f"job_[{CROCKFORD}]{{29}}"
 
 
 def job_id(now: float, entropy: bytes) -> str:

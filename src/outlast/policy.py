@@ -128,10 +128,10 @@ def seconds(duration: Duration) -> float:
 
 
 def _parsed(text: str) -> float:
-    parts = re.findall(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h|d)", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
+    if not re.fullmatch(DURATION, text):
         raise ValueError(f"a duration is written like 90s, 15m, 2h, 7d or 1h30m, not {text[:64]!r}")
-    return sum(float(number) * UNITS[unit] for number, unit in parts)
+    return sum(float(number) * UNITS[unit] for number, unit in re.findall(r"([0-9.]+)([a-z]+)", text))
 
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+DURATION = rf"(?:[0-9]+(?:\.[0-9]+)?(?:{'|'.join(UNITS)}))+"

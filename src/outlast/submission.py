@@ -57,7 +57,7 @@ def prepare(
         batch_id=_name(options.get("batch"), "/batchId", limits),
         external_id=_name(options.get("external_id"), "/externalId", limits),
         trace=_trace(options.get("trace")),
-        webhooks=(*_webhook(options.get("webhook")), *endpoints),
+        webhooks=(*webhooks_of(options.get("webhook")), *endpoints),
         payload_json=payload_json,
     )
     return submit(job, now, run_at=_run_at(options, now, limits))
@@ -136,7 +136,8 @@ def _metadata(value: Mapping[str, Any], limits: Limits) -> Mapping[str, Any]:
     return plain
 
 
-def _webhook(value: Mapping[str, Any] | None) -> tuple[Webhook, ...]:
+def webhooks_of(value: Mapping[str, Any] | None) -> tuple[Webhook, ...]:
+    """The webhook that a submit asks for, if any. Raises InvalidRequest for what has not its form."""
     if value is None:
         return ()
     if not isinstance(value, Mapping) or not set(value) <= {"url", "events"}:

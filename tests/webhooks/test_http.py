@@ -138,6 +138,19 @@ async def test_in_a_batch_a_webhook_that_is_not_called_is_its_items_own_problem(
     assert "id" in fine and refused["problem"]["code"] == "callback_refused"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "below"), [({"secret": "x"}, ""), ({"url": 7}, "/url"), ({"events": ["job.progress"]}, "/events")]
+)
+async def test_in_a_batch_a_webhook_of_the_wrong_form_refuses_all(
+    http: httpx2.AsyncClient, receiver: Receiver, wrong: dict[str, Any], below: str
+) -> None:
+    item = {"type": "greet", "payload": {"name": "Ada"}}
+    jobs = [item, item | {"webhook": {"url": receiver.url()} | wrong}]
+    problem = (await http.post("/jobs/batch", json={"jobs": jobs})).json()
+    assert (problem["code"], problem["errors"][0]["pointer"]) == ("validation", f"/jobs/1/webhook{below}")
+    assert (await http.get("/jobs")).json()["data"] == []
+
+
 async def test_without_a_secret_a_webhook_is_refused_with_what_to_set(
     http: httpx2.AsyncClient, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,9 +58,9 @@ class Crew:
     def start(self, **env: str) -> "subprocess.Popen[bytes]":
         return self._begin("worker", self._app, "--concurrency", self._concurrency, **env)
 
-    def serve(self, **env: str) -> "subprocess.Popen[bytes]":
-        """A server without a worker; its log says where it is."""
-        return self._begin("serve", self._app, "--port", "0", "--no-worker", **env)
+    def serve(self, *options: str, **env: str) -> "subprocess.Popen[bytes]":
+        """A server; its log says where it is. It works too, unless the options say `--no-worker`."""
+        return self._begin("serve", self._app, "--port", "0", *options, **env)
 
     def _begin(self, *command: str, **env: str) -> "subprocess.Popen[bytes]":
         worker = subprocess.Popen(
@@ -106,6 +106,12 @@ class Crew:
     def said(self, words: str, since: int = 0) -> int:
         """How many lines of all workers' logs match."""
         return len(re.findall(words, self.log(since)))
+
+
+def address(log: str) -> str:
+    """Host and port of a server, as its log has them; nothing if it has yet to start."""
+    found = re.search(r"serving http://(\S+)", log)
+    return "" if found is None else found[1]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], description: str, patience: float = 60.0) -> float:

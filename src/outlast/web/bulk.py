@@ -117,9 +117,9 @@ def _query(given: Any, now: float) -> Query:
 
 
 def _statuses(given: Fields) -> frozenset[Status] | None:
-    value = given.get("status")
-    if value is None:
+    if "status" not in given:
         return None
+    value = given["status"]
     words = [value] if isinstance(value, str) else value
     if not isinstance(words, list) or not words or not all(word in tuple(Status) for word in words):
         raise wrong_field("/filter/status", f"a status or a list of them, out of {', '.join(Status)}")
@@ -127,21 +127,25 @@ def _statuses(given: Fields) -> frozenset[Status] | None:
 
 
 def _text(given: Fields, name: str) -> str | None:
-    value = given.get(name)
-    if value is not None and (not isinstance(value, str) or not value):
+    if name not in given:
+        return None
+    value = given[name]
+    if not isinstance(value, str) or not value:
         raise wrong_field(f"/filter/{name}", f"text, not {shown(value)}")
     return value
 
 
 def _owner(given: Fields) -> Owner:
     """Any, if it is left out; null is for the jobs of nobody."""
-    return _text(given, "owner") if "owner" in given else ANY
+    if "owner" not in given:
+        return ANY
+    return None if given["owner"] is None else _text(given, "owner")
 
 
 def _older(given: Fields, now: float) -> float | None:
-    value = given.get("olderMs")
-    if value is None:
+    if "olderMs" not in given:
         return None
+    value = given["olderMs"]
     if type(value) is not int or value < 0:
         raise wrong_field("/filter/olderMs", f"a whole number of milliseconds, 0 or more, not {shown(value)}")
     return now - value / 1000

@@ -22,7 +22,7 @@ from outlast.web.auth import Authenticate, Door
 from outlast.web.openapi import OPERATIONS, describe
 from outlast.web.surface import Route, Surface, below_root
 
-COMPONENT = "#/components/schemas/"
+COMPONENT = "#/components/"
 
 
 def router(app: Outlast, authenticate: Authenticate | None = None) -> APIRouter:
@@ -141,7 +141,7 @@ class Operations:
 
     def _make(self) -> dict[tuple[str, str], dict[str, Any]]:
         document = describe(self._app, [("", route) for route in JOBS], "")
-        components = document["components"]["schemas"]
+        components = document["components"]
         return {
             (route.method, route.path): self._alone(document["paths"][route.path], route.method.lower(), components)
             for route in JOBS
@@ -149,6 +149,12 @@ class Operations:
 
     def _alone(self, item: Mapping[str, Any], method: str, components: Mapping[str, Any]) -> dict[str, Any]:
         operation = {name: value for name, value in item[method].items() if name != "operationId"}
+        # Links name operations, and the host has names of its own for them.
+        replies = {
+            status: {name: value for name, value in reply.items() if name != "links"}
+            for status, reply in operation["responses"].items()
+        }
+        operation["responses"] = replies
         parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
         if parameters:
             operation["parameters"] = parameters
@@ -179,11 +185,11 @@ def whole(value: Any, components: Mapping[str, Any], within: tuple[str, ...] = (
         return value
     reference = value.get("$ref")
     if isinstance(reference, str) and reference.startswith(COMPONENT):
-        name = reference.removeprefix(COMPONENT)
+        kind, _, name = reference.removeprefix(COMPONENT).partition("/")
         beside = {key: one for key, one in value.items() if key != "$ref"}
         if name in within:
             return {"description": f"{name} again"} | beside
-        return whole(components[name], components, (*within, name)) | whole(beside, components, within)
+        return whole(components[kind][name], components, (*within, name)) | whole(beside, components, within)
     named = isinstance(value.get("discriminator"), dict) and "mapping" in value["discriminator"]
     # A discriminator picks by the names of components.
     return {key: whole(one, components, within) for key, one in value.items() if not (named and key == "discriminator")}

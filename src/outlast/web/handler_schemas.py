@@ -1,4 +1,4 @@
-"""The shapes of each handler's own jobs as JSON schemas (2020-12): payload, result, submit, item of a batch."""
+"""The shapes that depend on the handlers as JSON schemas (2020-12): payload, result, submit, item of a batch, token."""
 
 import re
 from collections.abc import Mapping
@@ -7,15 +7,16 @@ from typing import Any
 from outlast.handler import Handler
 from outlast.job import RANK
 from outlast.policy import Limits
-from outlast.web.schemas import FREE, TEXT, TIME, Schema, one_of, or_null, record, ref
+from outlast.web.bodies import owner_token
+from outlast.web.schemas import FREE, TEXT, TIME, Schema, matching, one_of, or_null, record, ref
 from outlast.web.submit_body import BATCH, ITEM_KEY, KEY, MOST_IN_BATCH, NAME
 
-NAME_SCHEMA: Schema = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+NAME_SCHEMA = matching(NAME.pattern)
 
 
 def item_fields(limits: Limits) -> dict[str, Schema]:
     """Those of an item of a batch, which has a key of its own and the batch's id."""
-    fields = submit_fields(limits) | {ITEM_KEY: {"type": "string", "pattern": f"^{KEY.pattern}$"}}
+    fields = submit_fields(limits) | {ITEM_KEY: matching(KEY.pattern)}
     del fields[BATCH]
     return fields
 
@@ -45,8 +46,9 @@ def of_handlers(handlers: Mapping[str, Handler[Any, Any]], limits: Limits) -> di
         own = component(handler.name)
         made |= _hoisted(f"{own}.payload", handler.payload_schema())
         made |= _hoisted(f"{own}.result", handler.result_schema())
-        made[f"{own}.submit"] = _submit({"const": handler.name}, ref(f"{own}.payload"), submit_fields(limits))
-        made[f"{own}.item"] = _submit({"const": handler.name}, ref(f"{own}.payload"), item_fields(limits))
+        needed = ("type", "payload") if made[f"{own}.payload"].get("required") else ("type",)
+        for form, others in (("submit", submit_fields(limits)), ("item", item_fields(limits))):
+            made[f"{own}.{form}"] = _submit({"const": handler.name}, ref(f"{own}.payload"), others, needed)
         result = {"type": {"const": handler.name}, "result": or_null(ref(f"{own}.result"))}
         made[f"{own}.job"] = {"allOf": [ref("Job"), {"type": "object", "properties": result}]}
     names = [component(name) for name in handlers]
@@ -54,6 +56,7 @@ def of_handlers(handlers: Mapping[str, Handler[Any, Any]], limits: Limits) -> di
     items = _either([ref(f"{name}.item") for name in names], _submit(TEXT, FREE, item_fields(limits)))
     jobs: Schema = {"type": "array", "items": items, "minItems": 1, "maxItems": MOST_IN_BATCH}
     made["Batch"] = record({"jobs": jobs, BATCH: NAME_SCHEMA}, optional=(BATCH,), closed=True)
+    made["OwnerToken"] = owner_token(handlers)
     made["AnyJob"] = _either([ref(f"{name}.job") for name in names], ref("Job"))
     return made
 
@@ -63,10 +66,10 @@ def component(type: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", type)
 
 
-def _submit(type: Schema, payload: Schema, others: Mapping[str, Schema]) -> Schema:
+def _submit(type: Schema, payload: Schema, others: Mapping[str, Schema], needed: tuple[str, ...] = ("type",)) -> Schema:
     fields = {"type": type, "payload": payload, **others}
-    needed = ("type", "payload") if payload.get("$ref") else ("type",)
-    return record(fields, optional=tuple(name for name in fields if name not in needed), closed=True)
+    submit = record(fields, optional=tuple(name for name in fields if name not in needed), closed=True)
+    return submit | {"not": {"required": ["delayMs", "runAt"]}}
 
 
 def _either(choices: list[Schema], otherwise: Schema) -> Schema:

@@ -21,7 +21,7 @@ from outlast.web.prefer import Preference, preference
 from outlast.web.problems import Problem, shown, wrong_field
 from outlast.web.replies import Outlook, etag, job_headers, job_reply, matches, outlook_of, urls
 from outlast.web.strict_json import read, read_members
-from outlast.web.submit_body import KEY, KEY_RULE, Submission, decode
+from outlast.web.submit_body import KEY_RULE, SENT_KEY, Submission, decode
 from outlast.web.tokens import to_follow, used_up
 
 # -- in -------------------------------------------------------------------------------------------------------------
@@ -83,18 +83,14 @@ def _warning(asked: Submission, job: Job[Any]) -> dict[str, str]:
     return {"warning": "runAt is in the past, so the job may run at once"} if late else {}
 
 
-QUOTED = re.compile(rf'("?)({KEY.pattern})\1')
-
-
 def _idempotency_key(call: Call) -> str | None:
     """The key, sent bare or in quotes."""
     sent = call.request.headers.get("idempotency-key")
     if sent is None:
         return None
-    found = QUOTED.fullmatch(sent)
-    if found is None:
+    if not SENT_KEY.fullmatch(sent):
         raise wrong_field("/Idempotency-Key", f"{KEY_RULE}, not {shown(sent)}", place="header")
-    return found[2]
+    return sent.strip('"')
 
 
 # -- look -----------------------------------------------------------------------------------------------------------
@@ -212,11 +208,14 @@ async def cancel(call: Call) -> Response:
     return await job_reply(call, job, 200 if job.ended else 202)
 
 
+LONGEST_REASON = 500
+
+
 def reason(fields: Mapping[str, Any]) -> str | None:
     """Why a cancel is asked for."""
     why: Any = fields.get("reason")
-    if why is not None and (not isinstance(why, str) or len(why) > 500):
-        raise wrong_field("/reason", f"text of at most 500 characters, not {shown(why)}")
+    if why is not None and (not isinstance(why, str) or len(why) > LONGEST_REASON):
+        raise wrong_field("/reason", f"text of at most {LONGEST_REASON} characters, not {shown(why)}")
     return why
 
 
@@ -229,11 +228,14 @@ async def retry(call: Call) -> Response:
     return await job_reply(call, job, 202, headers={"Location": urls(call, job.id)["self"]} | left)
 
 
+ORIGINS = ("checkpoint", "start")
+
+
 def from_start(fields: Mapping[str, Any]) -> bool:
     """Whether a retry leaves out the finished steps."""
     origin = fields.get("from", "checkpoint")
-    if origin not in ("checkpoint", "start"):
-        raise wrong_field("/from", f"checkpoint or start, not {shown(origin)}")
+    if origin not in ORIGINS:
+        raise wrong_field("/from", f"{' or '.join(ORIGINS)}, not {shown(origin)}")
     return bool(origin == "start")
 
 

@@ -7,14 +7,42 @@ from inspect import getdoc
 from typing import Any
 
 from outlast.app import Outlast
+from outlast.attachments import BYTES
+from outlast.job import Status
 from outlast.principal import USUAL_SCOPES
-from outlast.tokens import LONGEST, TTL
+from outlast.web import bodies, schemas
 from outlast.web.handler_schemas import of_handlers
-from outlast.web.lists import MOST_IDS
+from outlast.web.links import links
+from outlast.web.parameters import (
+    CANCEL_AFTER,
+    IF_NONE_MATCH,
+    KEY,
+    LAST_EVENT_ID,
+    NUMBER,
+    OUTLAST_OWNER,
+    PREFER,
+    SEC_WEBSOCKET_PROTOCOL,
+    SINCE,
+    TOKEN,
+    TRACEPARENT,
+    WAIT,
+    in_path,
+    listed,
+    query,
+)
 from outlast.web.problems import CODES
-from outlast.web.query import EVENTS_PAGE, JOBS_PAGE, MAX_EVENTS_PAGE, MAX_JOBS_PAGE, MAX_WAIT
-from outlast.web.schemas import FIXED, FREE, TEXT, TIME, WHOLE, Schema, one_of, or_null, record, ref
-from outlast.web.sockets import SUBPROTOCOL
+from outlast.web.query import EVENTS_PAGE, JOBS_PAGE, MAX_EVENTS_PAGE, MAX_JOBS_PAGE
+from outlast.web.reply_headers import (
+    HEADERS,
+    OF_A_JOB,
+    OF_A_LIST,
+    OF_A_QUOTA,
+    OF_A_STREAM,
+    OF_OUTPUT,
+    OF_PROBLEMS,
+    headers,
+)
+from outlast.web.schemas import FREE, TEXT, TIME, Schema, bounded, one_of, record, ref
 from outlast.web.surface import Route
 
 JSON, STREAM, PLAIN, LINES = "application/json", "text/event-stream", "text/plain", "application/jsonl"
@@ -31,34 +59,8 @@ class Operation:
     body_needed: bool = True
     body_media: str = JSON
     media: tuple[str, ...] = (JSON,)
+    headers: tuple[str, ...] = ()
 
-
-def query(name: str, schema: Schema, description: str) -> Schema:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
-def header(name: str, description: str) -> Schema:
-    return {"name": name, "in": "header", "schema": TEXT, "description": description}
-
-
-def bounded(low: int, high: int, default: int) -> Schema:
-    return {"type": "integer", "minimum": low, "maximum": high, "default": default}
-
-
-def _scopes(*words: str) -> Schema:
-    return {"type": "array", "items": one_of(*words), "minItems": 1, "default": ["read"]}
-
-
-TTL_MS = bounded(1000, int(LONGEST * 1000), int(TTL * 1000))
-WAIT = query("wait", {"type": "number", "minimum": 0, "maximum": MAX_WAIT}, "seconds to wait for news")
-KEY = header("Idempotency-Key", "the same key within 24 h is the same request")
-TRACEPARENT = header("traceparent", "W3C Trace Context: the trace that the job's attempts join")
-PREFER = header("Prefer", "wait=N: answer as soon as there is news, or the end of a job just submitted, within N s")
-CANCEL_AFTER = header(
-    "Cancel-After", "a duration such as 90s or 5m after which the job fails; the sooner of it and deadlineMs"
-)
-OUTLAST_OWNER = header("Outlast-Owner", "the owner to act for; takes the scope owner:any")
-IF_NONE_MATCH = header("If-None-Match", "the ETag the caller has; 304 if it still stands")
 
 BODY = (
     "empty_body",
@@ -95,12 +97,13 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         (KEY, PREFER, CANCEL_AFTER, TRACEPARENT),
         ref("Submit"),
+        headers=(*OF_A_JOB, *OF_A_QUOTA, "Idempotency-Replayed", "Location", "Preference-Applied"),
     ),
     ("GET", ""): Operation(
         {200: ref("JobPage"), 304: {}},
         ("validation", "bad_cursor"),
         (
-            query("status", TEXT, "one or more statuses, parted by commas"),
+            listed("status", one_of(*Status), "only these"),
             query("type", TEXT, "a handler's name"),
             query("tag", TEXT, "a tag"),
             query("batchId", TEXT, "a batch"),
@@ -112,63 +115,56 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             query("cursor", TEXT, "nextCursor of the page before"),
             IF_NONE_MATCH,
         ),
+        headers=OF_A_LIST,
     ),
     ("POST", "/attachments"): Operation(
         {201: ref("Attached")},
         ("empty_body", "request_timeout", "payload_too_large", "encoding_off", "validation", "quota_exceeded"),
         body={},
-        body_media="*/*",
+        body_media=BYTES,
     ),
     ("POST", "/batch"): Operation(
-        {202: ref("BatchReply")}, (*FIELDS, "read_only", "quota_exceeded", "queue_full"), body=ref("Batch")
+        {202: ref("BatchReply")},
+        (*FIELDS, "read_only", "quota_exceeded", "queue_full"),
+        body=ref("Batch"),
+        headers=OF_A_QUOTA,
     ),
-    ("POST", "/status"): Operation(
-        {200: ref("StatusReply")},
-        FIELDS,
-        body=record({"ids": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": MOST_IDS}}, closed=True),
-    ),
+    ("POST", "/status"): Operation({200: ref("StatusReply")}, FIELDS, body=ref("StatusOf")),
     ("GET", "/summary"): Operation(
         {200: ref("Summary"), 304: {}},
         ("validation",),
         (query("since", TIME, "also count what has ended since this time"), IF_NONE_MATCH),
+        headers=("ETag",),
     ),
     ("GET", "/stats"): Operation({200: ref("Stats")}),
     ("GET", "/workers"): Operation({200: ref("Workers")}),
     ("POST", "/tokens"): Operation(
-        {201: ref("Token")},
-        ("tokens_off", *FIELDS),
-        body=record(
-            {"scope": _scopes("read", "submit"), "type": TEXT, "ttlMs": TTL_MS},
-            optional=("scope", "type", "ttlMs"),
-            closed=True,
-        ),
-        body_needed=False,
+        {201: ref("Token")}, ("tokens_off", *FIELDS), body=ref("OwnerToken"), body_needed=False
     ),
     ("POST", "/{id}/tokens"): Operation(
-        {201: ref("Token")},
-        ("job_not_found", "tokens_off", *FIELDS),
-        body=record({"scope": _scopes("read", "cancel"), "ttlMs": TTL_MS}, optional=("scope", "ttlMs"), closed=True),
-        body_needed=False,
+        {201: ref("Token")}, ("job_not_found", "tokens_off", *FIELDS), body=ref("JobToken"), body_needed=False
     ),
     ("GET", "/events"): Operation(
-        {200: TEXT},
+        {200: ref("Frame")},
         ("not_acceptable", "quota_exceeded"),
         (
-            query("after", WHOLE, "the cursor of the last frame the caller has, milliseconds of the store's time"),
-            header("Last-Event-ID", "the same, as browsers send it; it goes before `after`"),
+            query("after", TEXT, "the cursor of the last frame the caller has; one that is no number counts as none"),
+            LAST_EVENT_ID,
+            TOKEN,
         ),
         media=(STREAM,),
+        headers=OF_A_STREAM,
     ),
     ("GET", "/ws"): Operation(
         {101: {}},
         ("upgrade_required", "origin_refused", "validation", "quota_exceeded"),
-        (header("Sec-WebSocket-Protocol", SUBPROTOCOL),),
+        (SEC_WEBSOCKET_PROTOCOL,),
     ),
     ("GET", "/batches/{id}"): Operation({200: ref("BatchCounts")}, ("batch_not_found",)),
     ("POST", "/batches/{id}/cancel"): Operation(
         {200: ref("BatchCounts"), 202: ref("BatchCounts")},
         ("batch_not_found", *FIELDS),
-        body=record({"reason": or_null(TEXT | {"maxLength": 500})}, optional=("reason",), closed=True),
+        body=ref("Cancel"),
         body_needed=False,
     ),
     ("GET", "/batches/{id}/results"): Operation({200: TEXT}, ("batch_not_found",), media=(LINES,)),
@@ -179,43 +175,47 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         (
             WAIT,
             PREFER,
-            query("since", TEXT, "the version the caller has, such as v12"),
-            query("include", one_of("payload", "attempts", "payload,attempts"), "what to add"),
+            SINCE,
+            listed("include", one_of("payload", "attempts"), "what to add"),
             IF_NONE_MATCH,
         ),
+        headers=(*OF_A_JOB, "Preference-Applied"),
     ),
     ("DELETE", "/{id}"): Operation({204: {}}, ("job_not_found", "job_live")),
-    ("GET", "/{id}/deliveries"): Operation(
-        {200: record({"data": {"type": "array", "items": ref("Delivery")}})}, ("job_not_found",)
-    ),
+    ("GET", "/{id}/deliveries"): Operation({200: ref("Deliveries")}, ("job_not_found",)),
     ("POST", "/deliveries/{id}/redeliver"): Operation({202: ref("Delivery")}, ("job_not_found",)),
     ("GET", "/{id}/events"): Operation(
         {200: ref("EventPage"), 204: {}},
         ("job_not_found", "not_acceptable", "validation", "quota_exceeded"),
         (
-            query("after", WHOLE, "the number of the last event the caller has; 0 is from the start"),
-            query("token", TEXT, "a share token, where no header can be set"),
-            header("Last-Event-ID", "the same, as browsers send it; it goes before `after`"),
+            query("after", NUMBER, "the number of the last event the caller has; 0 is from the start"),
+            TOKEN,
+            LAST_EVENT_ID,
             query("limit", bounded(1, MAX_EVENTS_PAGE, EVENTS_PAGE), "events to a page of JSON"),
             WAIT,
         ),
         media=(JSON, STREAM),
+        headers=OF_A_STREAM,
     ),
     ("GET", "/{id}/output"): Operation(
         {200: TEXT},
         ("job_not_found", "validation"),
         (
-            query("after", WHOLE, "the number of characters the caller has"),
+            query("after", NUMBER, "the number of characters the caller has"),
             query("channel", TEXT | {"default": "text"}, "a channel"),
         ),
         media=(PLAIN,),
+        headers=OF_OUTPUT,
     ),
-    ("GET", "/{id}/result"): Operation({200: {}, 202: ref("AnyJob")}, ("job_not_found", "job_failed", "job_cancelled")),
+    ("GET", "/{id}/result"): Operation(
+        {200: {}, 202: ref("AnyJob")}, ("job_not_found", "job_failed", "job_cancelled"), headers=OF_A_JOB
+    ),
     ("POST", "/{id}/cancel"): Operation(
         {200: ref("AnyJob"), 202: ref("AnyJob")},
         ("job_not_found", *FIELDS),
-        body=record({"reason": TEXT | {"maxLength": 500}}, optional=("reason",), closed=True),
+        body=ref("Cancel"),
         body_needed=False,
+        headers=OF_A_JOB,
     ),
     ("POST", "/{id}/retry"): Operation(
         {202: ref("AnyJob")},
@@ -229,8 +229,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             *FIELDS,
         ),
         (query("force", {"type": "boolean", "default": False}, "also a completed job"),),
-        record({"from": one_of("checkpoint", "start")}, optional=("from",), closed=True),
+        ref("Retry"),
         body_needed=False,
+        headers=(*OF_A_JOB, *OF_A_QUOTA, "Location"),
     ),
     ("POST", "/{id}/signals/{name}"): Operation(
         {202: ref("AnyJob")},
@@ -238,12 +239,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         (KEY,),
         {},
         body_needed=False,
+        headers=OF_A_JOB,
     ),
     ("GET", "/healthz"): Operation({200: record({"status": one_of("ok")})}),
     ("GET", "/readyz"): Operation({200: ref("Readiness"), 503: ref("Readiness")}),
     ("GET", "/metrics"): Operation({200: TEXT}, media=(PLAIN,)),
     ("GET", "/openapi.json"): Operation({200: FREE}),
 }
+
+Leads = Mapping[str, Mapping[str, Any]]
 
 MEANING = {
     101: "the connection is a WebSocket",
@@ -256,34 +260,40 @@ MEANING = {
 MEANING |= {503: "jobs do not get done"}
 
 
-def describe(app: Outlast, routes: Iterable[tuple[str, Route]], root: str) -> dict[str, Any]:
-    """The document. `routes` come with the path they are mounted under, `root` is the path before all of them."""
+def describe(app: Outlast, routes: Iterable[tuple[str, Route]], root: str, *, by_key: bool = False) -> dict[str, Any]:
+    """The document. `routes` come with the path they are mounted under, `root` is the path before all of them.
+
+    `by_key`: nobody comes in without an API key, as far as is known.
+    """
+    found = list(routes)
+    leads = links(route for _, route in found)
     paths: dict[str, Any] = {}
-    for prefix, route in routes:
+    for prefix, route in found:
         item = paths.setdefault(prefix + route.path, {})
-        names = [part[1:-1] for part in route.path.split("/") if part.startswith("{")]
-        if names:
-            item["parameters"] = [{"name": name, "in": "path", "required": True, "schema": TEXT} for name in names]
-        item[route.method.lower()] = _operation(route)
+        if names := in_path(route.path, app.limits):
+            item["parameters"] = names
+        item[route.method.lower()] = _operation(route, leads)
     return {
         "openapi": "3.1.0",
         "info": {"title": "Outlast", "version": version("outlast"), "summary": "AI jobs that outlast the request"},
         "servers": [{"url": root or "/"}],
         "paths": paths,
         "components": {
-            "schemas": {**FIXED, **of_handlers(app.handlers, app.limits)},
+            "schemas": {**schemas.FIXED, **bodies.FIXED, **of_handlers(app.handlers, app.limits)},
+            "headers": dict(HEADERS),
+            "links": {f"{schema}.{name}": link for schema, named in leads.items() for name, link in named.items()},
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
         },
-        "security": [{"key": []}, {}],
+        "security": [{"key": []}] if by_key else [{"key": []}, {}],
     }
 
 
-def _operation(route: Route) -> dict[str, Any]:
+def _operation(route: Route, leads: Leads) -> dict[str, Any]:
     told = OPERATIONS[route.method, route.path]
     made: dict[str, Any] = {
         "operationId": route.endpoint.__name__,
         "summary": (getdoc(route.endpoint) or "").partition("\n")[0],
-        "responses": _responses(route, told),
+        "responses": _responses(route, told, leads),
     }
     if route.scope is None:
         made["security"] = []
@@ -295,8 +305,8 @@ def _operation(route: Route) -> dict[str, Any]:
     return made
 
 
-def _responses(route: Route, told: Operation) -> dict[str, Any]:
-    responses = {str(status): _reply(status, schema, told.media) for status, schema in told.replies.items()}
+def _responses(route: Route, told: Operation, leads: Leads) -> dict[str, Any]:
+    responses = {str(status): _reply(status, schema, told, leads) for status, schema in told.replies.items()}
     always = () if route.scope is None else EVERYWHERE + (UNSAFE if route.method != "GET" else ())
     if route.scope in USUAL_SCOPES:
         always += ("validation",)
@@ -306,13 +316,17 @@ def _responses(route: Route, told: Operation) -> dict[str, Any]:
     for status, found in sorted(codes.items()):
         responses[str(status)] = {
             "description": ", ".join(found),
+            "headers": headers(*(name for code in found for name in OF_PROBLEMS.get(code, ()))),
             "content": {"application/problem+json": {"schema": ref("Problem")}},
         }
     return responses
 
 
-def _reply(status: int, schema: Schema, media: tuple[str, ...]) -> dict[str, Any]:
-    reply: dict[str, Any] = {"description": MEANING[status]}
+def _reply(status: int, schema: Schema, told: Operation, leads: Leads) -> dict[str, Any]:
+    reply: dict[str, Any] = {"description": MEANING[status], "headers": headers(*told.headers)}
     if status not in (101, 204, 304):
-        reply["content"] = {name: {"schema": TEXT if name == STREAM else schema} for name in media}
+        reply["content"] = {name: {"schema": ref("Frame") if name == STREAM else schema} for name in told.media}
+    name = schema.get("$ref", "").rpartition("/")[2]
+    if name in leads:
+        reply["links"] = {target: {"$ref": f"#/components/links/{name}.{target}"} for target in leads[name]}
     return reply

@@ -18,9 +18,11 @@ MAX_WAIT = 60
 
 Params = Mapping[str, str]
 
-NUMBER = re.compile(r"[0-9]{1,15}")
-SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,3})?")
-VERSION = re.compile(r'"?v?([0-9]{1,15})"?')
+DIGITS = 15
+LAST = 10**DIGITS - 1
+NUMBER = re.compile(rf"[0-9]{{1,{DIGITS}}}")
+SECONDS = re.compile(r"[0-9]{1,6}(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?")
+VERSION = re.compile(rf'"?v?({NUMBER.pattern})"?')
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d{1,9})?([Zz]|[+-]\d\d:\d\d)?", re.ASCII)
 
 
@@ -84,8 +86,8 @@ def flag(params: Params, name: str) -> bool:
 
 
 def words(params: Params, name: str, known: tuple[str, ...]) -> frozenset[str]:
-    """A list of known words, parted by commas."""
-    found = frozenset(filter(None, params.get(name, "").split(",")))
+    """A list of known words, parted by commas; none if it is not there."""
+    found = frozenset(params[name].split(",")) if name in params else frozenset()
     unknown = sorted(found - set(known))
     if unknown:
         raise wrong_field(f"/{name}", f"one or more of {', '.join(known)}, not {shown(unknown[0])}", place="query")

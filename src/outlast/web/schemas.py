@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 from outlast.bulk import FITS
-from outlast.callback import LONGEST
 from outlast.ends import ENDS
 from outlast.job import LIVE, RANK, EndCode, Status
 from outlast.posting import Outcome
@@ -13,9 +12,15 @@ from outlast.web.problems import CODES
 Schema = dict[str, Any]
 
 TEXT: Schema = {"type": "string"}
+SOME_TEXT: Schema = {"type": "string", "minLength": 1}
 WHOLE: Schema = {"type": "integer"}
 TIME: Schema = {"type": "string", "format": "date-time"}
 FREE: Schema = {"type": "object", "additionalProperties": True}
+
+
+def matching(pattern: str) -> Schema:
+    """Text that is all of this pattern."""
+    return {"type": "string", "pattern": f"^(?:{pattern})$"}
 
 
 def or_null(schema: Schema) -> Schema:
@@ -31,6 +36,10 @@ def record(fields: Mapping[str, Schema], *, optional: tuple[str, ...] = (), clos
     required = [name for name in fields if name not in optional]
     schema: Schema = {"type": "object", "properties": dict(fields), "required": required}
     return schema | {"additionalProperties": False} if closed else schema
+
+
+def bounded(low: int, high: int, default: int) -> Schema:
+    return {"type": "integer", "minimum": low, "maximum": high, "default": default}
 
 
 def one_of(*words: str) -> Schema:
@@ -158,6 +167,9 @@ EVENT = record({"type": TEXT, "jobId": TEXT, "seq": WHOLE, "time": TIME, "attemp
 
 EVENT_PAGE = record({"data": {"type": "array", "items": ref("Event")}, "nextAfter": WHOLE})
 
+FRAME = record({"id": TEXT, "event": TEXT, "data": TEXT, "retry": WHOLE}, optional=("id", "event", "data", "retry"))
+"""One of a stream's; `data` is the JSON of an event."""
+
 PROBLEM = record(
     {
         "type": TEXT,
@@ -204,30 +216,6 @@ READINESS = record(
         "oldestReadyMs": WHOLE,
     },
     optional=("workers", "oldestReadyMs"),
-)
-
-BULK = record(
-    {
-        "action": one_of(*FITS),
-        "filter": record(
-            {
-                "status": {"anyOf": [one_of(*Status), {"type": "array", "items": one_of(*Status), "minItems": 1}]},
-                "type": TEXT,
-                "owner": or_null(TEXT),
-                "tag": TEXT,
-                "olderMs": {"type": "integer", "minimum": 0},
-            },
-            optional=("status", "type", "owner", "tag", "olderMs"),
-            closed=True,
-        ),
-        "all": {"type": "boolean", "default": False},
-        "dryRun": {"type": "boolean", "default": False},
-        "cursor": or_null(TEXT),
-        "reason": or_null(TEXT | {"maxLength": 500}),
-        "from": one_of("checkpoint", "start"),
-    },
-    optional=("filter", "all", "dryRun", "cursor", "reason", "from"),
-    closed=True,
 )
 
 BULK_REPLY = record(
@@ -324,15 +312,6 @@ DELIVERY = record(
     }
 )
 
-WEBHOOK = record(
-    {
-        "url": TEXT | {"maxLength": LONGEST},
-        "events": {"type": "array", "items": one_of(*ENDS), "minItems": 1},
-    },
-    optional=("events",),
-    closed=True,
-)
-
 ATTACHED = record({"attachment": TEXT, "digest": TEXT, "size": WHOLE, "mediaType": TEXT})
 
 FIXED: Mapping[str, Schema] = {
@@ -353,8 +332,8 @@ FIXED: Mapping[str, Schema] = {
     "EventPage": EVENT_PAGE,
     "Delivery": DELIVERY,
     "Attached": ATTACHED,
-    "Webhook": WEBHOOK,
-    "Bulk": BULK,
+    "Deliveries": record({"data": {"type": "array", "items": ref("Delivery")}}),
+    "Frame": FRAME,
     "BulkReply": BULK_REPLY,
     "Problem": PROBLEM,
     "Readiness": READINESS,

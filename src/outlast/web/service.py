@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from outlast.app import Outlast
 from outlast.principal import METRICS
 from outlast.web.api import JOBS, BareMount
-from outlast.web.auth import Authenticate, Door
+from outlast.web.auth import ANYBODY, Authenticate, Door
 from outlast.web.call import Call
 from outlast.web.health import healthz, readyz
 from outlast.web.metrics import metrics
@@ -32,7 +32,8 @@ async def index(call: Call) -> Response:
 async def openapi(call: Call) -> Response:
     """This service in the words of OpenAPI."""
     routes = [(MOUNT, route) for route in JOBS] + [("", route) for route in SERVICE]
-    return json_reply(describe(call.app, routes, call.root))
+    by_key = call.principal is not ANYBODY and "authorization" in call.request.headers
+    return json_reply(describe(call.app, routes, call.root, by_key=by_key))
 
 
 SERVICE = (

@@ -10,10 +10,12 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, cast
 
+from outlast.errors import InvalidRequest
 from outlast.handler import Options
 from outlast.job import RANK
 from outlast.notation import canonical
 from outlast.policy import Limits
+from outlast.submission import webhooks_of
 from outlast.web.problems import Problem, shown, wrong_field, wrong_fields
 from outlast.web.query import instant
 from outlast.web.strict_json import Members
@@ -21,6 +23,7 @@ from outlast.web.strict_json import Members
 NAME = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 NAME_RULE = "1 to 128 characters out of A-Z a-z 0-9 . _ : -"
 KEY = re.compile(r"[!#-\[\]-~]{1,128}")
+SENT_KEY = re.compile(rf'{KEY.pattern}|"{KEY.pattern}"')
 KEY_RULE = "1 to 128 visible ASCII characters without spaces or quotes"
 
 BATCH, ITEM_KEY = "batchId", "idempotencyKey"
@@ -168,8 +171,14 @@ def _metadata(value: Any, limits: Limits) -> Mapping[str, Any]:
 
 
 def _webhook(value: Any, limits: Limits) -> Mapping[str, Any]:
+    """Its form; whether the URL is called is for the submit to tell."""
     if not isinstance(value, dict):
         raise Wrong("an object with a url, and events if not all ends are wanted")
+    try:
+        webhooks_of(value)
+    except InvalidRequest as error:
+        [told] = error.errors
+        raise Wrong(told["detail"], below=told["pointer"].removeprefix("/webhook")) from None
     return value
 
 

@@ -79,7 +79,7 @@ def test_a_run_that_does_not_use_it_does_not_import_outlast(tmp_path: Path) -> N
     assert "1 passed" in pytest_in(tmp_path, *WITHOUT_OTHERS, test_it=test)
 
 
-OTHERS = ("anyio", "hypothesispytest", "timeout", "xdist", "xdist.looponfail", "valkey", "platformdirs")
+OTHERS = "anyio hypothesispytest schemathesis timeout xdist xdist.looponfail valkey platformdirs".split()
 WITHOUT_OTHERS = [word for name in OTHERS for word in ("-p", f"no:{name}")]
 
 

@@ -348,8 +348,8 @@ async def test_a_connection_lives_no_longer_than_its_token_and_a_fresh_one_prolo
         return str(reply.raise_for_status().json()["token"])
 
     async with opened(keyed) as brief, opened(keyed) as refreshed:
-        for socket in (brief, refreshed):
-            await say(socket, "auth", token=await token(1_000))
+        for socket in (refreshed, brief):
+            await say(socket, "auth", token=await token(3_000))
             await say(socket, "subscribe", jobs=[{"id": job}])
         await say(refreshed, "refresh", token=await token(60_000))
         assert await closed(brief) == (4401, "token_expired")

@@ -55,6 +55,7 @@ class Receiver:
     got: list[Got] = field(default_factory=list)
     sent: int = 0
     """Bytes that it could get rid of, where it sends without end."""
+    open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def url(self, path: str = "/hook") -> str:
         return f"{self.scheme}://{HOST}:{self.port}{path}"
@@ -64,6 +65,7 @@ class Receiver:
         return {got.id for got in self.got}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open.add(writer)
         try:
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
@@ -74,6 +76,7 @@ class Receiver:
         except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
+            self.open.discard(writer)
             writer.close()
 
 
@@ -87,6 +90,8 @@ async def receiving(answer: Answer | None = None, tls: ssl.SSLContext | None = N
         yield receiver
     finally:
         server.close()
+        for writer in list(receiver.open):
+            writer.close()
 
 
 def make_app(store: Any = "memory://", **settings: Any) -> Outlast:

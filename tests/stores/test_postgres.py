@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from outlast import lifecycle
+from outlast import Outlast, lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.job import Change, Job
 from outlast.stores import open_store, postgres_pool, postgres_writes
@@ -31,9 +31,12 @@ from outlast.testing.contract.ground import (
     processing,
     queued,
 )
+from outlast.web.query import written
+from outlast.web.service import service
 from tests.stores import postgres_server
 from tests.stores.postgres_ground import Ears, Wire, execute, fresh, opened, schema_of
 from tests.stores.postgres_server import LOCKED, PgBouncer, Server
+from tests.web.ground import client
 
 
 @pytest.fixture
@@ -588,3 +591,25 @@ async def test_the_printed_statements_make_what_a_migration_makes(url: str) -> N
     await execute(url, PostgresStore(url).script())
     async with opened(url) as store:
         assert (await completed(store)).status == "completed"
+
+
+# -- over HTTP ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/jobs/%00", 404),
+        ("/jobs/batches/%00", 404),
+        ("/jobs/x%00/events", 404),
+        ("/jobs?tag=%00", 200),
+        ("/jobs?type=%00&batchId=%00", 200),
+        (f"/jobs?cursor={written('a' + chr(0), '')}", 422),
+    ],
+)
+async def test_a_request_for_nul_finds_nothing_though_the_server_cannot_be_asked_for_it(
+    url: str, path: str, status: int
+) -> None:
+    app = Outlast(url)
+    async with app.lifespan(worker=False), client(service(app)) as http:
+        assert (await http.get(path)).status_code == status

@@ -15,6 +15,7 @@ from outlast.web.backlog import Backlog
 from outlast.web.holder import Holder
 from outlast.web.lately import Lately
 from outlast.web.pacer import Pacer
+from outlast.web.query import sought
 from outlast.web.quota import Quota
 
 
@@ -49,8 +50,8 @@ class Call:
 
     @property
     def id(self) -> str:
-        """The job the address names."""
-        return self.params["id"]
+        """The job, batch or delivery that the address names."""
+        return sought(self.params["id"])
 
     @property
     def sees(self) -> Owner:

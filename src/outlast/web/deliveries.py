@@ -14,5 +14,5 @@ async def show_deliveries(call: Call) -> Response:
 
 async def redeliver(call: Call) -> Response:
     """Begin a delivery again. 202: its first try is made within seconds."""
-    begun = await call.app.redeliver(call.params["id"], owner=call.sees)
+    begun = await call.app.redeliver(call.id, owner=call.sees)
     return json_reply(begun.wire(), 202)

@@ -77,6 +77,11 @@ def cursor(text: str | None) -> int | None:
     return int(text) if text is not None and NUMBER.fullmatch(text) else None
 
 
+def sought(text: str) -> str:
+    """A client's word as any store may be asked for it. NUL is in nothing there is, and PostgreSQL refuses it."""
+    return text.replace("\0", "\ufffd")
+
+
 def flag(params: Params, name: str) -> bool:
     """True or false."""
     text = params.get(name, "false")
@@ -135,7 +140,7 @@ def page(params: Params, owner: Owner) -> Page:
         oldest_first=lambda: _oldest_first(params),
         limit=lambda: whole(params, "limit", JOBS_PAGE, 1, MAX_JOBS_PAGE) + 1,
     )
-    type, tag, batch_id = params.get("type"), params.get("tag"), params.get("batchId")
+    type, tag, batch_id = (sought(params[name]) if name in params else None for name in ("type", "tag", "batchId"))
     query = Query(owner=owner, type=type, tag=tag, batch_id=batch_id, **read)
     return Page(query, query.limit - 1, filters)
 
@@ -181,7 +186,7 @@ def opened(cursor: str, filters: str) -> str | None:
         job_id = raw[SEAL:].decode("ascii")
     except ValueError:
         return None
-    return job_id if written(job_id, filters) == cursor else None
+    return job_id if job_id.isprintable() and written(job_id, filters) == cursor else None
 
 
 SEAL = 9

@@ -48,13 +48,21 @@ def key_of(secret: str) -> bytes:
 
 
 def owner_secret(owner: str | None, environ: Mapping[str, str]) -> str:
-    """What the webhooks of this owner's jobs are signed with; None: of jobs that are nobody's.
+    """What a receiver of this owner verifies by; None: of jobs that are nobody's.
 
     Raises ConfigurationError if there is no OUTLAST_SECRET to derive it from.
+    """
+    return owner_secrets(owner, environ)[0]
+
+
+def owner_secrets(owner: str | None, environ: Mapping[str, str]) -> list[str]:
+    """What the webhooks of this owner's jobs are signed with: one for each that OUTLAST_SECRET has, the newest first.
+
+    Raises ConfigurationError if there is none.
     """
     secrets = signing_secrets(environ.get("OUTLAST_SECRET", ""))
     if not secrets:
         raise ConfigurationError(f"webhooks of jobs are signed by OUTLAST_SECRET, which is not set; {WAY_OUT}")
     # HKDF-Expand (RFC 5869) to one block; no owner has an empty name.
-    info = b"outlast webhook\0" + (owner or "").encode()
-    return PREFIX + base64.b64encode(hmac.digest(secrets[0], info + b"\x01", "sha256")).decode()
+    info = b"outlast webhook\0" + (owner or "").encode() + b"\x01"
+    return [PREFIX + base64.b64encode(hmac.digest(secret, info, "sha256")).decode() for secret in secrets]

@@ -33,7 +33,7 @@ from outlast.errors import ConfigurationError, InvalidRequest, JobNotFound
 from outlast.job import Change, Job
 from outlast.lanes import Crowded, Lanes
 from outlast.lifecycle import owes, owing
-from outlast.notation import rfc3339
+from outlast.notation import digest, rfc3339
 from outlast.observe import Observe
 from outlast.posting import Answer, Poster
 from outlast.stores.base import Store
@@ -52,6 +52,9 @@ MOST_WAITING = 500
 
 LOOK_UPS = 32
 """Names that submits may be looking up: no thread that hangs on one can be stopped. Beyond them the first try tells."""
+
+GONE, GONE_FOR = "webhook-gone/", 86400.0
+"""Under which key it is noted that a receiver answered 410, and the seconds for which it is told of nothing then."""
 
 LINGER = 5.0
 """Seconds that an app which closes waits for tries in flight."""
@@ -204,12 +207,21 @@ class Courier:
             async with self._lanes.through(*([f"owner {job.owner}"] if webhook.own else []), f"host {host}"):
                 if self._store.now() + posting.PATIENCE > (job.next_at or 0.0):
                     return None
-                answer = await self._answer(job, webhook, delivery)
+                answer = await self._unless_gone(job, webhook, delivery)
         except Crowded:
             return None
         after = delivery.tried(answer, self._store.now(), random())
         self._tell(job, host, after, answer)
         return after
+
+    async def _unless_gone(self, job: Job[Any], webhook: Webhook, delivery: Delivery) -> Answer:
+        """A receiver that has said it is gone is not asked again for each job; by hand it is."""
+        if await self._store.fetch(_gone(job, webhook)) is not None:
+            return Answer("gone")
+        answer = await self._answer(job, webhook, delivery)
+        if answer.outcome == "gone":
+            await self._store.put(_gone(job, webhook), {}, ttl=GONE_FOR)
+        return answer
 
     async def _answer(self, job: Job[Any], webhook: Webhook, delivery: Delivery) -> Answer:
         secrets = self._secrets(job, webhook)
@@ -230,13 +242,18 @@ class Courier:
             endpoint = self._endpoints.get(webhook.url)
             return Answer("unknown_endpoint") if endpoint is None else endpoint.secrets
         try:
-            return [signing.owner_secret(job.owner, os.environ)]
+            return signing.owner_secrets(job.owner, os.environ)
         except ConfigurationError:
             return Answer("unsigned")
 
     def _tell(self, job: Job[Any], host: str, delivery: Delivery, answer: Answer) -> None:
         happening = "webhook.failed" if delivery.status == "pending" else f"webhook.{delivery.status}"
         self._observe(happening, of=job, host=host, outcome=answer.outcome, delivery=delivery.id)
+
+
+def _gone(job: Job[Any], webhook: Webhook) -> str:
+    """Of an owner's own webhook it is noted for them alone."""
+    return GONE + digest([webhook.own, job.owner if webhook.own else None, webhook.url])
 
 
 def _require_secret(owner: str | None) -> None:
@@ -257,6 +274,7 @@ async def begin_again(store: Store, job: Job[Any], delivery_id: str) -> Delivery
         begun = next((one.again(now) for one in log.deliveries if one.id == delivery_id), None)
         if begun is None:
             raise JobNotFound(job.id)
+        await store.drop([_gone(job, job.webhooks[begun.number])])
         if await deliveries.write(store, job, log.with_({begun.number: begun}), now):
             [moved] = await store.apply([owing(job, now)])
             if moved is None:

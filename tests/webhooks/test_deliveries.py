@@ -299,6 +299,50 @@ async def test_a_receiver_that_is_gone_is_not_tried_again(app: Outlast, receiver
     assert len(receiver.got) == 1
 
 
+async def test_a_receiver_that_is_gone_is_told_of_no_other_job_of_the_owner_for_a_day(
+    app: Outlast, receiver: Receiver, clock: FakeClock
+) -> None:
+    receiver.answer = answers(410)
+    await told(app, receiver, owner="ada")
+    await run(app)
+    receiver.answer = answers(200)
+    skipped, others = await told(app, receiver, owner="ada"), await told(app, receiver, owner="bob")
+    await run(app)
+    assert len(receiver.got) == 2
+    assert [(await the_delivery(app, job)).status for job in (skipped, others)] == ["given_up", "delivered"]
+    clock.advance("24h")
+    later = await told(app, receiver, owner="ada")
+    await run(app)
+    assert (await the_delivery(app, later)).status == "delivered"
+
+
+async def test_a_delivery_begun_again_by_hand_opens_the_way_for_those_that_follow(
+    app: Outlast, receiver: Receiver
+) -> None:
+    receiver.answer = answers(410)
+    job = await told(app, receiver, owner="ada")
+    await run(app)
+    receiver.answer = answers(200)
+    await app.redeliver((await the_delivery(app, job)).id)
+    await app.sweep()
+    following = await told(app, receiver, owner="ada")
+    await run(app)
+    assert (await the_delivery(app, following)).status == "delivered"
+
+
+async def test_while_the_master_secret_is_changed_over_either_secret_verifies(
+    app: Outlast, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = MASTER[::-1]
+    monkeypatch.setenv("OUTLAST_SECRET", f"{newer},{MASTER}")
+    await told(app, receiver, owner="ada")
+    await run(app)
+    [got] = receiver.got
+    assert len(got.headers["webhook-signature"].split()) == 2
+    for master in (newer, MASTER):
+        Webhook(owner_secret("ada", {"OUTLAST_SECRET": master})).verify(got.body, got.headers)
+
+
 @pytest.mark.parametrize(("asked", "pause"), [("3600", 3600), ("1", 5), ("99999999", 86400)])
 async def test_a_receiver_that_asks_for_time_gets_it_up_to_a_day(
     app: Outlast, receiver: Receiver, clock: FakeClock, asked: str, pause: float

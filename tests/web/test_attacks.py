@@ -22,7 +22,7 @@ from tests.web.ground import as_, client, entry, is_a_test, make_app, submit, un
 
 USUAL = "jobs:read+jobs:write+jobs:cancel"
 
-HERE, WEB, CLI = "tests/web/test_attacks.py", "tests/web", "tests/cli"
+HERE, WEB, CLI, HOOKS = "tests/web/test_attacks.py", "tests/web", "tests/cli", "tests/webhooks"
 
 KNOWN: dict[int, list[str] | str] = {
     1: [
@@ -51,10 +51,27 @@ KNOWN: dict[int, list[str] | str] = {
     8: [f"{WEB}/test_owners.py::test_an_open_server_answers_to_no_foreign_name"],
     9: [f"{WEB}/test_owners.py::test_a_host_says_who_asks", f"{WEB}/test_cors.py::test_another_origin_is_told_nothing"],
     10: [f"{HERE}::test_10_what_is_stored_never_comes_back_as_a_page"],
-    11: "callbacks are tried with the webhooks; a submit has no such field without them",
-    12: "as 11",
-    13: "as 11",
+    11: [
+        f"{HOOKS}/test_callback.py::test_a_url_that_leads_elsewhere_than_to_a_public_host_is_refused_in_one_text",
+        f"{HOOKS}/test_callback.py::test_what_is_no_public_address_is_not_taken_for_one",
+        f"{HOOKS}/test_http.py::test_a_webhook_that_is_wrong_is_refused_with_its_field",
+    ],
+    12: [
+        f"{HOOKS}/test_posting.py::test_a_name_that_turns_to_a_private_address_after_the_submit_is_refused_at_the_try",
+        f"{HOOKS}/test_posting.py::test_the_name_is_resolved_once_so_that_it_cannot_turn_between_check_and_connect",
+        f"{HOOKS}/test_posting.py::test_a_status_is_told_in_one_word_and_no_redirect_is_followed",
+        f"{HOOKS}/test_posting.py::test_a_try_carries_body_and_headers_and_nothing_of_the_environment",
+    ],
+    13: [
+        f"{HOOKS}/test_posting.py::test_of_a_huge_answer_only_its_beginning_is_read",
+        f"{HOOKS}/test_posting.py::test_a_hostile_receiver_holds_a_try_no_longer_than_its_patience",
+        f"{HOOKS}/test_deliveries.py::test_a_receiver_that_hangs_does_not_hold_up_the_next_owners",
+        f"{HOOKS}/test_http.py::test_an_owner_sees_the_deliveries_of_their_own_webhook_and_an_operator_all",
+    ],
     14: [
+        f"{HOOKS}/test_recipe.py::test_nothing_forged_is_accepted",
+        f"{HOOKS}/test_recipe.py::test_nothing_is_accepted_that_is_five_minutes_off",
+        f"{HOOKS}/test_recipe.py::test_a_message_is_acted_on_once_however_often_it_comes",
         f"{WEB}/test_tokens.py::test_a_forged_token_is_refused_by_its_name",
         f"{WEB}/test_tokens.py::test_no_bit_of_a_token_may_be_another",
         f"{WEB}/test_tokens.py::test_a_submit_token_submits_one_job_of_its_owner_and_shows_it",

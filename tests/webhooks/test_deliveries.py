@@ -395,15 +395,19 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_next_owners(
     async def hangs(got: Got, writer: asyncio.StreamWriter) -> None:
         await may_answer.wait()
 
-    async with receiving(hangs) as slow, app.working():
-        for _ in range(200):
-            await told(app, slow, owner="mallory")
-        await told(app, receiver, owner="ada")
-        async with asyncio.timeout(4):
-            while not receiver.got:
-                await asyncio.sleep(0.01)
-        assert len(slow.got) <= webhooks.EACH
+    async with receiving(hangs) as slow:
+        async with app.working():
+            for _ in range(200):
+                await told(app, slow, owner="mallory")
+            await told(app, receiver, owner="ada")
+            async with asyncio.timeout(4):
+                while not receiver.got:
+                    await asyncio.sleep(0.01)
+            assert len(slow.got) <= webhooks.EACH
         may_answer.set()
+        courier = (await app._open()).runtime.courier
+        assert courier is not None
+        await courier.idle()
 
 
 async def test_tries_beyond_those_that_may_wait_come_later(

@@ -141,13 +141,14 @@ class Hub:
 
     async def _read(self, job_id: str) -> None:
         try:
-            more = True
-            while more:
+            while True:
                 self._again.discard(job_id)
                 with suppress(StoreError):  # each reader meets it, and has somebody to tell
                     await self._read_tail(job_id)
+                if job_id not in self._again:
+                    return
+                # Who takes this page although there is news by now is roused again.
                 self._rouse(job_id)
-                more = job_id in self._again
         finally:
             # In one turn with the last look at what came meanwhile; and whatever has happened, they look themselves.
             del self._reads[job_id]
@@ -158,7 +159,7 @@ class Hub:
         """The page behind where those are who have read the most, which is where nearly all are."""
         after = max(self._cursors(job_id), default=None)
         page = [] if after is None else await self._store.events(job_id, after=after, limit=PAGE)
-        if after is not None and page and job_id in self._readers and job_id not in self._again:
+        if after is not None and page and job_id in self._readers:
             self._tails[job_id] = Tail(after, page)
 
     def _pass_on(self) -> None:

@@ -32,8 +32,9 @@ SEED = 20261125
 LEASE = 2.0
 """Seconds; a pause must outlast it."""
 
-PAUSE = 8.0
-"""Seconds; PostgreSQL takes 2 to end a transaction in which a worker was paused, and with it the locks on its rows."""
+PAUSE = 14.0
+"""Seconds; PostgreSQL takes up to 10 to end a transaction in which a worker was paused, and with it the locks on its
+rows; only then can its jobs be taken over."""
 
 BETWEEN = 60
 """Jobs that end between two deaths of the server."""

@@ -315,6 +315,20 @@ async def test_a_process_that_is_stopped_in_the_middle_of_a_write_keeps_others_w
             assert 1 < time.monotonic() - began < 5
 
 
+async def test_what_a_stopped_process_holds_is_not_due_so_that_the_jobs_of_others_are_moved_at_once(url: str) -> None:
+    async with opened(url) as store:
+        held, *others = [await processing(store) for _ in range(3)]
+        async with stopped_with(url, held.id):
+            due = await store.due(10, dead=[WORKER])
+            assert [job.id for job in due] == [job.id for job in others]
+            takeovers = [lifecycle.due(job, store.now(), dead=frozenset({WORKER})) for job in due]
+            began = time.monotonic()
+            assert await store.apply([change for change in takeovers if change is not None]) == [None] * 2
+            assert time.monotonic() - began < 1
+        [late] = await store.due(10, dead=[WORKER])
+        assert late.id == held.id
+
+
 @asynccontextmanager
 async def stopped_with(
     url: str, job_id: str, *, settings: Do = SETTINGS, pipelined: bool = False

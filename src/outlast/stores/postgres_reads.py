@@ -19,7 +19,7 @@ GET_WITH_PAYLOAD = f"select {_COLUMNS} from {{s}}.whole where id = any(%s::text[
 _LIVE = "next_at is not null and status in ('queued', 'processing', 'waiting', 'retrying')"
 _ENDED = "next_at is not null and status in ('completed', 'failed', 'cancelled')"
 DUE = f"""
-    select {_SHORT} from {{s}}.whole where n in (
+    with late as materialized (
         (select n from {{s}}.job where next_at <= %(now)s::float8 and {_LIVE} order by next_at limit %(limit)s::integer)
         union
         (select n from {{s}}.job where next_at <= %(now)s::float8 and {_ENDED}
@@ -28,7 +28,12 @@ DUE = f"""
         (select n from {{s}}.job where lease_until <= %(now)s::float8 order by lease_until limit %(limit)s::integer)
         union
         (select n from {{s}}.job where lease_until is not null and worker = any(%(dead)s::text[])
-          order by lease_until limit %(limit)s::integer))"""
+          order by lease_until limit %(limit)s::integer)
+    ), free as materialized (
+        select job.n from {{s}}.job join late using (n) for share of job skip locked)
+    select {_SHORT} from {{s}}.whole where n in (select n from free)"""
+"""But for what another transaction holds, which moves it just now, or whose process was stopped in the middle: the jobs
+of all others do not wait for that."""
 
 EVENTS = """
     (select event.seq, event.type, event.time, event.attempt, event.data from {s}.event join {s}.job using (n)

@@ -29,8 +29,10 @@ from outlast.stores.sqlite_writes import Writes
 
 T = TypeVar("T")
 
-WATCH_IDLE, WATCH_AWAKE, AWAKE = 0.010, 0.002, 1.0
-"""Seconds between two looks for others' writes: usually, and for how long after news."""
+WATCH_IDLE, WATCH_AWAKE, AWAKE = 0.025, 0.002, 1.0
+"""Seconds between two looks for others' writes: usually, soon after news, and how long that is.
+
+A look each 10 ms would take an idle process 1.7 % of a core's time, each 25 ms takes it 0.9 %."""
 
 
 class Call(Generic[T]):

@@ -320,7 +320,7 @@ async def test_what_a_stopped_process_holds_is_not_due_so_that_the_jobs_of_other
         held, *others = [await processing(store) for _ in range(3)]
         async with stopped_with(url, held.id):
             due = await store.due(10, dead=[WORKER])
-            assert [job.id for job in due] == [job.id for job in others]
+            assert {job.id for job in due} == {job.id for job in others}
             takeovers = [lifecycle.due(job, store.now(), dead=frozenset({WORKER})) for job in due]
             began = time.monotonic()
             assert await store.apply([change for change in takeovers if change is not None]) == [None] * 2
@@ -627,3 +627,28 @@ async def test_a_request_for_nul_finds_nothing_though_the_server_cannot_be_asked
     app = Outlast(url)
     async with app.lifespan(worker=False), client(service(app)) as http:
         assert (await http.get(path)).status_code == status
+
+
+KEPT = Do("select count(*) from pg_prepared_statements")
+
+
+async def test_statements_are_planned_once_in_each_session(url: str) -> None:
+    async with opened(url) as store:
+        await queued(store)
+        engine = store._open()
+        [[[first]]] = await engine.read(KEPT)
+        await queued(store)
+        [[[second]]] = await engine.read(KEPT)
+        assert first > 1 and second <= first + 1, "the question itself is one more"
+
+
+async def test_a_session_that_forgets_its_statements_costs_nothing_but_time(url: str) -> None:
+    async with opened(url) as store:
+        job = await queued(store)
+        known = await store.get([job.id])
+        await store._open().read(Do("do $$ begin execute 'deallocate all'; end $$"))
+        assert await store.get([job.id]) == known
+        # From here on it is taken for a pooler.
+        [[[kept]]] = await store._open().read(KEPT)
+        assert await store.steps(job.id) == []
+        assert await store._open().read(KEPT) == [[(kept,)]]

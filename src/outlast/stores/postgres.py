@@ -166,6 +166,9 @@ class PostgresStore:
         if self._notified and not notified:
             logger.warning("%s: %s", self._place.shown, NO_NEWS)
         self._notified = notified
+        # What listens may lead past a pooler that the statements go through.
+        if self._engine is not None and self._place.listen == self._place.conninfo:
+            self._engine.prepare(notified)
 
     # -- writes -----------------------------------------------------------------------------------------------------
 

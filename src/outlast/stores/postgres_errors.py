@@ -5,7 +5,11 @@ from psycopg import errors
 
 from outlast.errors import ConfigurationError, OutlastError, StoreError, StoreRefused, StoreUnavailable
 
+UNPREPARED = errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement
+"""The session is another than it was: a pooler is between, and statements cannot be kept."""
+
 AGAIN = (
+    *UNPREPARED,
     errors.DeadlockDetected,
     errors.SerializationFailure,
     errors.LockNotAvailable,

@@ -1,7 +1,8 @@
 """Connections, and transactions on them.
 
-A connection belongs to the event loop it was made on, so each loop has a few of its own. Nothing is kept in a session:
-what holds for a transaction is said within it, so that a pooler may hand each one to another server process.
+A connection belongs to the event loop it was made on, so each loop has a few of its own. What holds for a transaction
+is said within it, so that a pooler may hand each one to another server process. Only where there is none between are
+statements kept in the session, planned once.
 
 A call runs in a task of its own: a caller that is cancelled does not stop it, and waits for its end. A connection whose
 answer did not come in time, or that failed, is thrown away and never used again.
@@ -20,7 +21,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from outlast.errors import ConfigurationError, StoreUnavailable
-from outlast.stores.postgres_errors import AGAIN, ours
+from outlast.stores.postgres_errors import AGAIN, UNPREPARED, ours
 from outlast.stores.postgres_url import CONNECT, OPERATION, Place
 
 T = TypeVar("T")
@@ -49,12 +50,13 @@ COMMIT, ROLLBACK = Do("commit"), Do("rollback")
 _SETTINGS = {
     "statement_timeout": str(int(OPERATION * 1000)),
     "idle_in_transaction_session_timeout": str(int(STALLED * 1000)),
+    "plan_cache_mode": "force_generic_plan",
     **dict.fromkeys(("enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin", "jit"), "off"),
 }
 SETTINGS = Do("select " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in _SETTINGS.items()))
 """Of a transaction that writes. One that is stopped in the middle, with its process, must not keep others from its rows
 for long. And each finds its rows by an index: a queue's statistics are old whenever they are looked at, and the planner
-would now and then read a whole table for a few rows."""
+would now and then read a whole table for a few rows. So one plan is good for any values."""
 LIMITED_FROM = 170_000
 LIMITED = f", set_config('transaction_timeout', '{int(OPERATION * 1000)}', true)"
 """From PostgreSQL 17 on, for one that is stopped while its statements go out: then the server does not call it idle."""
@@ -131,7 +133,7 @@ async def _rows(cursor: psycopg.AsyncCursor[tuple[Any, ...]]) -> Rows:
 
 async def connect(conninfo: str) -> Connection:
     async with asyncio.timeout(CONNECT):
-        # A prepared statement belongs to a session, and a pooler's client has none.
+        # A prepared statement belongs to a session, and a pooler's client has none; `Engine.prepare` knows better.
         return await AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=None)
 
 
@@ -164,8 +166,9 @@ def _limited(connection: Connection) -> Iterator[None]:
 class Pool:
     """The connections of one event loop."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: Place, prepares: bool) -> None:
         self._place = place
+        self.prepares = prepares
         self._free: list[Connection] = []
         self._slots = asyncio.Semaphore(place.connections)
 
@@ -173,6 +176,7 @@ class Pool:
         """Raises what `do` raises; the connection is used again only if it is as it was."""
         async with self._slots:
             connection = self._free.pop() if self._free else await connect(self._place.conninfo)
+            connection.prepare_threshold = 0 if self.prepares else None
             try:
                 with _limited(connection):
                     return await do(connection)
@@ -219,9 +223,16 @@ class Engine:
         self._settings = Do(SETTINGS.statement + LIMITED) if version >= LIMITED_FROM else SETTINGS
         self._place = place
         self._pools: dict[asyncio.AbstractEventLoop, Pool] = {}
+        self._prepares = self._pooled = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pid = os.getpid()
         self._shut = False
+
+    def prepare(self, on: bool) -> None:
+        """Whether statements are kept in the sessions, each planned once there; never where that has failed before."""
+        self._prepares = on and not self._pooled
+        for pool in list(self._pools.values()):
+            pool.prepares = self._prepares
 
     async def write(self, do: Callable[[Transaction], Awaitable[T]], *, again: tuple[type[Exception], ...] = ()) -> T:
         """Run it in a transaction that it ends. It is begun anew after a deadlock, and after an error of `again`."""
@@ -264,6 +275,9 @@ class Engine:
             try:
                 return await pool.use(work)
             except Exception as error:
+                if isinstance(error, UNPREPARED):
+                    self._pooled = True
+                    self.prepare(False)
                 if tried == TRIES or not _may_repeat(error, transactions, again):
                     raise ours(error, self._place.shown) from error
             await asyncio.sleep(random.uniform(0, PAUSE * tried))
@@ -275,7 +289,7 @@ class Engine:
         if pool is None:
             for gone in [loop for loop in self._pools if loop.is_closed()]:
                 self._pools.pop(gone).close()
-            pool = self._pools[loop] = Pool(self._place)
+            pool = self._pools[loop] = Pool(self._place, self._prepares)
         return pool
 
     async def close(self) -> None:

@@ -18,7 +18,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +34,7 @@ import pytest
 from outlast import Context, Outlast
 from outlast.cli.commands import commands
 from outlast.handler import Options
+from tests.ports import free_port
 from tests.test_house import depth, line_of
 
 ROOT = Path(__file__).parent.parent
@@ -234,12 +234,6 @@ def masked(text: str) -> str:
 
 def ids(text: str) -> list[str]:
     return re.findall(r"\bjob_[0-9A-Z]{29}\b", text)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def until(condition: Callable[[], bool], description: str) -> None:

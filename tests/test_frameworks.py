@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 
-from tests.test_docs import ROOT, blocks, free_port, until
+from tests.ports import free_port
+from tests.test_docs import ROOT, blocks, until
 
 PAGE = ROOT / "docs" / "frameworks.md"
 

@@ -18,6 +18,7 @@ from typing import Protocol, TypeVar
 
 from outlast import Outlast, Status
 from outlast.errors import StoreUnavailable
+from tests.ports import free_port
 from tests.stores import postgres_server, redis_server
 from torture.crew.torment import Damage, Torment, asking
 from torture.crew.workers import Crew, until
@@ -186,7 +187,7 @@ def _postgres() -> Iterator[tuple[Server, str]]:
 def _redis(name: str) -> Iterator[tuple[Server, str]]:
     # A short path: that of a socket holds 108 bytes.
     folder = Path(tempfile.mkdtemp(prefix="outlast-"))
-    server = redis_server.Server(redis_server.binary_of(name), folder, redis_server.free_port())
+    server = redis_server.Server(redis_server.binary_of(name), folder, free_port())
     server.start()
     try:
         yield server, server.url

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.ground import Place, free_port, until
+from tests.cli.ground import Place, until
+from tests.ports import free_port
 
 ID = re.compile(r"job_[0-9A-Z]{29}")
 

@@ -8,7 +8,8 @@ from time import sleep
 
 import pytest
 
-from tests.cli.ground import APP, Place, free_port, until
+from tests.cli.ground import APP, Place, until
+from tests.ports import free_port
 
 
 def slices(gate: Path) -> list[str]:

@@ -7,7 +7,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.cli.ground import COMMAND, Place, free_port, until
+from tests.cli.ground import COMMAND, Place, until
+from tests.ports import free_port
 
 
 def test_every_event_once_though_the_server_is_killed_and_started_again(place: Place, tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections import Counter
@@ -14,6 +13,8 @@ from typing import Any
 
 import httpx2
 
+from tests.ports import free_port
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -21,8 +22,7 @@ class Demo:
     """A server at `url`. `pace` is the speed of the offline model, in seconds for each piece of its answer."""
 
     def __init__(self, folder: Path, pace: float) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            self.port = listening.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._folder = folder
         self._environment = os.environ | {

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx2
 
-from tests.test_docs import free_port
+from tests.ports import free_port
 
 OUTLAST = [sys.executable, "-c", "from outlast.cli import main; main()"]
 APP = f"{Path(__file__).parent / 'traced.py'}:app"

@@ -20,6 +20,8 @@ from typing import Any, TypeVar
 import pytest
 from pymongo import MongoClient
 
+from tests.ports import free_port
+
 Test = TypeVar("Test", bound=Callable[..., Any])
 
 NX = Path(__file__).with_name("nx_server.py")
@@ -114,9 +116,3 @@ def answers(port: int) -> bool:
             return True
     except OSError:
         return False
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 PATIENCE = 20.0
 DURABLE = {"appendonly": "yes", "appendfsync": "everysec", "save": ""}
 
@@ -142,13 +144,6 @@ def running_cluster(name: str) -> Iterator[list[Server]]:
             assert time.monotonic() < deadline, "the cluster does not come together"
             time.sleep(0.05)
         yield nodes
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def fresh_namespace(server: Server) -> str:

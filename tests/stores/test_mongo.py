@@ -44,7 +44,8 @@ from outlast.testing.contract.ground import (
     step,
     wrote,
 )
-from tests.stores.mongo_server import MongoServer, free_port, leaves_sockets, protocol_server
+from tests.ports import free_port
+from tests.stores.mongo_server import MongoServer, leaves_sockets, protocol_server
 
 PATIENCE = 10.0
 SECRET = "s3cret-pass"

@@ -33,6 +33,7 @@ from outlast.testing.contract.ground import (
 )
 from outlast.web.query import written
 from outlast.web.service import service
+from tests.ports import free_port
 from tests.stores import postgres_server
 from tests.stores.postgres_ground import Ears, Wire, execute, fresh, opened, schema_of
 from tests.stores.postgres_server import LOCKED, PgBouncer, Server
@@ -281,7 +282,7 @@ async def test_a_host_that_does_not_answer_is_given_up(monkeypatch: pytest.Monke
 
 async def test_a_port_without_a_server_is_told() -> None:
     with pytest.raises(StoreUnavailable, match="does not answer"):
-        await PostgresStore(f"postgresql://ada@127.0.0.1:{postgres_server.free_port()}/db").open()
+        await PostgresStore(f"postgresql://ada@127.0.0.1:{free_port()}/db").open()
 
 
 async def test_a_call_that_takes_too_long_is_given_up_and_its_connection_with_it(
@@ -531,7 +532,7 @@ async def test_where_no_notification_arrives_the_store_says_so_and_looks(
 
 
 async def test_where_nobody_answers_at_the_listen_url_the_store_looks(url: str) -> None:
-    deaf = f"{url}&listen_url=postgresql://ada@127.0.0.1:{postgres_server.free_port()}/db"
+    deaf = f"{url}&listen_url=postgresql://ada@127.0.0.1:{free_port()}/db"
     async with opened(deaf) as one, opened(url) as other:
         assert NO_NEWS in one.describe().warnings
         ears = Ears(one)

@@ -19,7 +19,8 @@ from outlast.job import Status
 from outlast.stores import open_store, redis_link, redis_pool
 from outlast.stores.base import News, Query, Store
 from outlast.testing.contract.ground import TYPE, WORKER, claimed, completed, new_job, new_jobs, processing, queued
-from tests.stores.redis_server import DURABLE, Server, free_port, running, running_cluster
+from tests.ports import free_port
+from tests.stores.redis_server import DURABLE, Server, running, running_cluster
 
 ENGINE = "valkey9"
 

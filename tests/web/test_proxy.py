@@ -15,7 +15,7 @@ import pytest
 
 from outlast import Context, Outlast
 from outlast.web.service import service
-from tests.cli.ground import free_port
+from tests.ports import free_port
 from tests.web.ground import frames, serving
 
 PATIENCE = 20.0

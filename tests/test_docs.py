@@ -48,6 +48,7 @@ RUN = [
     ROOT / "docs" / "operating.md",
     ROOT / "docs" / "testing.md",
     ROOT / "docs" / "own-store.md",
+    ROOT / "docs" / "serverless.md",
 ]
 PATH = [ROOT / "docs" / f"{name}.md" for name in ("index", "quickstart", "guarantees", "architecture")]
 

@@ -25,6 +25,7 @@ HOUSE = (
     "policy",
     "errors",
     "tries",
+    "window",
     "lifecycle",
     "outcome",
     "codec",
@@ -75,6 +76,7 @@ HOUSE = (
     "sweep",
     "renewer",
     "worker",
+    "slices",
     "submission",
     "estimates",
     "bulk",
@@ -82,6 +84,7 @@ HOUSE = (
     "tokens",
     "opened",
     "verbs",
+    "workerless",
     "aside",
     "app",
     "client",
@@ -92,7 +95,20 @@ HOUSE = (
     "testing/*",
 )
 
-PURE = ("notation", "report", "ends", "job", "errors", "tries", "policy", "lifecycle", "outcome", "output", "attempts")
+PURE = (
+    "notation",
+    "report",
+    "ends",
+    "job",
+    "errors",
+    "tries",
+    "window",
+    "policy",
+    "lifecycle",
+    "outcome",
+    "output",
+    "attempts",
+)
 NOT_PURE = {"asyncio", "os", "socket", "subprocess", "threading", "time"}
 
 ENGINES = ("stores/memory", "stores/sqlite*", "stores/postgres*", "stores/redis*", "stores/mongo*")

@@ -24,16 +24,18 @@ from outlast.observe import Observe
 from outlast.opened import Opened, connected
 from outlast.policy import Duration, Limits, seconds
 from outlast.secret import signing_secrets
+from outlast.slices import Slices
 from outlast.stores.base import LEASE, Joins, Store
 from outlast.stores.batching import Batched
 from outlast.stores.default import default_store
 from outlast.submission import prepare
-from outlast.sweep import Sweeper, recover
+from outlast.sweep import Sweeper
 from outlast.tokens import Tokens
 from outlast.tracing import found, valid
-from outlast.verbs import Verbs, new_id
+from outlast.verbs import new_id
 from outlast.webhooks import Courier, Endpoint, by_url
 from outlast.worker import Worker
+from outlast.workerless import Workerless
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +48,7 @@ _LATER = object()
 """Stands for a hook that a decorator is going to give."""
 
 
-class Outlast(Verbs):
+class Outlast(Workerless):
     """The app: holds the handlers, and is connected to one store.
 
     Parameters
@@ -247,18 +249,6 @@ class Outlast(Verbs):
             raise InvalidRequest(detail, code="unknown_type", errors=[{"pointer": "/type", "detail": detail}])
         return handler
 
-    async def sweep(self) -> int:
-        """Move all that is due now, and see the deliveries out; answers how many jobs were moved or removed.
-
-        Attachments that no job names any more are removed too, if that was not done within the last hour.
-        """
-        runtime = await self._runtime()
-        moved = await recover(runtime.store, self.observe, runtime.hooks, runtime.courier)
-        await unused.remove(runtime.store, self.observe)
-        if runtime.courier is not None:
-            await runtime.courier.idle()
-        return moved
-
     # -- connect, run -----------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> "Outlast":
@@ -438,7 +428,8 @@ class Outlast(Verbs):
             courier,
         )
         sweeper = Sweeper(store, self.observe, hooks, courier)
-        return Opened(store, runtime, sweeper, asyncio.Event(), asyncio.get_running_loop())
+        slices = Slices(runtime, self.handlers, lambda: self._resources(self), self.lease)
+        return Opened(store, runtime, sweeper, slices, asyncio.Event(), asyncio.get_running_loop())
 
     def _courier(self, store: Store) -> Courier:
         signing_secrets(os.environ.get("OUTLAST_SECRET", ""))  # one that others could guess is refused here

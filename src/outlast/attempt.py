@@ -41,6 +41,7 @@ from outlast.stores.base import Store
 from outlast.stores.batching import Batched
 from outlast.tracing import Tracing
 from outlast.webhooks import Courier
+from outlast.window import Window
 from outlast.words import described, traceback_of
 
 LOOK_AGAIN = 1.0
@@ -79,6 +80,7 @@ class Attempt:
     ----------
     ending: called when the handler has returned or raised, and its move is about to be sent.
     over: called once when the slice is over: it holds no slot any more, though its handler may still unwind.
+    window: the time of the slice, where that is limited; the job is handed back at a step's end before it is over.
     """
 
     def __init__(
@@ -88,6 +90,7 @@ class Attempt:
         runtime: Runtime,
         ending: Callable[["Attempt"], None],
         over: Callable[["Attempt"], None],
+        window: Window | None = None,
     ) -> None:
         self.job = job
         self.guard: asyncio.Task[None] | None = None
@@ -100,6 +103,8 @@ class Attempt:
         self._recorder = Recorder(job, runtime.store, runtime.one.apply, runtime.limits, self._stir)
         self._span = None if runtime.tracing is None else runtime.tracing.attempt(job)
         self._until = _ends_at(job)
+        self._window = window
+        self._cut_at = None if window is None else window.ends
         self._task: asyncio.Task[None] | None = None
         self._context: Context | None = None
         self._outcome: Outcome | None = None
@@ -141,8 +146,8 @@ class Attempt:
         self._observe("attempt.started")
         self._runtime.hooks.fire("started", self.job)
         self._runtime.hub.hold(self.job, self.turned)
-        if self._until is not None:
-            self._runtime.alarms.ring_at(self._until, self._stir)
+        if (soonest := _soonest(self._until, self._cut_at)) is not None:
+            self._runtime.alarms.ring_at(soonest, self._stir)
         try:
             self._outcome = await self._call()
             if self.guard is None:
@@ -167,6 +172,8 @@ class Attempt:
             # Out of a validator of the user's own.
             return self._raised(error)
         steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
+        if self._window is not None:
+            self._window.recorded(step.duration_ms / 1000 for step in steps if step.duration_ms is not None)
         self._context = self._runtime.context(
             self._recorder,
             self._store,
@@ -176,6 +183,7 @@ class Attempt:
             self._stir,
             self._until,
             self._runtime.tracing,
+            self._window,
         )
         if self._leave_by is not None:
             self._context.end_soon()
@@ -218,8 +226,7 @@ class Attempt:
     async def _watch(self, task: "asyncio.Task[None]", stirred: asyncio.Event) -> Outcome:
         ask_at: float | None = None
         while True:
-            times = (self._until, self._leave_by, ask_at, self._look_at)
-            until = min((time for time in times if time is not None), default=None)
+            until = _soonest(self._until, self._cut_at, self._leave_by, ask_at, self._look_at)
             await self._store.clock.wait(stirred, until)
             stirred.clear()
             if self._turned or (self._look_at is not None and self._look_at <= self._store.now()):
@@ -242,6 +249,8 @@ class Attempt:
                 return Parked(waiting)
             if self._leave_by is not None and (context is None or not context.busy or now >= self._leave_by):
                 return HandedBack("deploy")
+            if self._cut_at is not None and (now >= self._cut_at or (context is not None and context.at_boundary)):
+                return HandedBack("yield", self._recorder.progressed)
 
     @property
     def cancel_wanted(self) -> bool:
@@ -368,6 +377,9 @@ class Attempt:
                 self._observe("attempt.failed", error=shown, code=error.code, message=error.message)
             case Parked(waiting):
                 self._observe("attempt.parked", reason=waiting.reason)
+            case HandedBack() if change is not None and status is Status.FAILED:
+                error = change.set["last_error"]
+                self._observe("attempt.failed", code=error.code, message=error.message)
             case HandedBack(reason):
                 self._observe("attempt.handed_back", reason=reason)
 
@@ -398,6 +410,10 @@ def _limit(job: Job[Any]) -> tuple[str, str]:
 
 def _times_out_at(job: Job[Any]) -> float | None:
     return None if job.timeout is None else (job.claimed_at or 0.0) + job.timeout - job.ran
+
+
+def _soonest(*times: float | None) -> float | None:
+    return min((time for time in times if time is not None), default=None)
 
 
 def _has_past(job: Job[Any]) -> bool:

@@ -83,7 +83,7 @@ class SyncContext(Context):
         return self._done(self._context.wait_for, signal, timeout)
 
     def remaining(self) -> float | None:
-        """Seconds this attempt may still run; None without a timeout or deadline."""
+        """Seconds this attempt, or this slice of it, may still run; None without a limit of either."""
         return self._open().remaining()
 
     def should_yield(self) -> bool:

@@ -24,6 +24,7 @@ class Capture:
         self._before = logging.getLogRecordFactory()
         self._lock = threading.Lock()
         self._on = True
+        self._users = 0
 
     def __call__(self, *args: Any, **kwargs: Any) -> logging.LogRecord:
         record = self._before(*args, **kwargs)
@@ -37,8 +38,21 @@ class Capture:
             context.lines = context.lines or Lines()
             return context.lines
 
-    def stop(self) -> None:
-        """Take no more records; one that others have built upon since goes on as if it were not there."""
+    def serves(self, store: Store) -> bool:
+        """True if it takes the records of this store's jobs."""
+        return self._on and self._store is store
+
+    def begin(self) -> None:
+        """One more worker or slice wants records taken."""
+        self._users += 1
+        if self._users == 1:
+            logging.setLogRecordFactory(self)
+
+    def end(self) -> None:
+        """After the last, take no more; one that others have built upon since goes on as if it were not there."""
+        self._users -= 1
+        if self._users > 0:
+            return
         self._on = False
         if logging.getLogRecordFactory() is self:
             logging.setLogRecordFactory(self._before)
@@ -47,9 +61,10 @@ class Capture:
 @contextmanager
 def capturing(store: Store) -> Iterator[None]:
     """Keep what is logged within the handlers of this store's jobs."""
-    capture = Capture(store)
-    logging.setLogRecordFactory(capture)
+    factory = logging.getLogRecordFactory()
+    capture = factory if isinstance(factory, Capture) and factory.serves(store) else Capture(store)
+    capture.begin()
     try:
         yield
     finally:
-        capture.stop()
+        capture.end()

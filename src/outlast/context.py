@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
-from math import isfinite
+from math import inf, isfinite
 from random import random
 from time import monotonic
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
@@ -32,6 +32,7 @@ from outlast.steps import Steps
 from outlast.stores.base import Store
 from outlast.tracing import Tracing
 from outlast.tries import Tries, asked
+from outlast.window import Window
 from outlast.words import Lines
 
 P = ParamSpec("P")
@@ -64,6 +65,7 @@ class Context:
         stir: Callable[[], None],
         until: float | None,
         tracing: Tracing | None = None,
+        window: Window | None = None,
     ) -> None:
         self.state = state
         self.lines: Lines | None = None
@@ -74,13 +76,14 @@ class Context:
         self._stir = stir
         self._until = until
         self._tracing = tracing
+        self._window = window
         self._replay = Replay(steps, recorder, limits.steps)
         self._activity = Activity(store.now, stir)
         self._turned = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._thread = threading.get_ident()
         self._main = 0
-        self._no_more_steps = False
+        self._no_more_steps = self._at_boundary = False
         self.raised: BaseException | None = None
         """What the handler raised, once it has."""
         self._blocking: Context | None = None
@@ -183,7 +186,8 @@ class Context:
         remembered = self._replay.known(frame)
         if remembered is not None and remembered.status == "completed":
             return result.decode(remembered.value or "null")
-        if self._no_more_steps and frame.parent is None:
+        if frame.parent is None and self.should_yield():
+            self.end_soon()
             await self._never()
         if tries is not None:
             return await self._tried(frame, fn, args, kwargs, result, tries)
@@ -197,7 +201,7 @@ class Context:
                 try:
                     return await self._run(frame, fn, args, kwargs, result, tries.timeout)
                 except Exception as error:
-                    pause, left = tries.pause(frame.number, error, random()), self.remaining()
+                    pause, left = tries.pause(frame.number, error, random()), self._left(self._until)
                     if pause is None or (left is not None and pause >= left):
                         raise
                 await self._recorder.take_back(frame.index, self._replay.again(frame))
@@ -229,7 +233,7 @@ class Context:
     ) -> Any:
         parent = frame.parent.index if frame.parent else None
         step = Step(key=frame.key, name=frame.name, index=frame.index, status="running", attempt=self.attempt)
-        began = monotonic()
+        began, begins = monotonic(), self._store.now()
         self._recorder.opened(step, parent)
         with self._activity:
             inside = _frame.set(frame)
@@ -252,6 +256,8 @@ class Context:
             await self._recorder.record(done, parent)
             if frame.parent is not None:
                 self._replay.remember(done)
+            elif self._window is not None:
+                self._window.took(self._store.now() - begins)
         return result.decode(text)
 
     async def _in_time(self, calling: Coroutine[Any, Any, Any], timeout: float, frame: Frame) -> Any:
@@ -407,12 +413,13 @@ class Context:
     # -- time -------------------------------------------------------------------------------------------------------
 
     def remaining(self) -> float | None:
-        """Seconds this attempt may still run; None without a timeout or deadline."""
-        return None if self._until is None else max(self._until - self._store.now(), 0.0)
+        """Seconds this attempt, or this slice of it, may still run; None without a limit of either."""
+        return self._left(self._until if self._window is None else min(self._until or inf, self._window.ends))
 
     def should_yield(self) -> bool:
         """True once the slice should end; the next `ctx.step` then hands the job back by itself."""
-        return self._no_more_steps
+        closed = self._window is not None and self._store.now() >= self._window.closes
+        return self._no_more_steps or closed
 
     # -- for the attempt --------------------------------------------------------------------------------------------
 
@@ -451,6 +458,11 @@ class Context:
         """True while a step runs or is being recorded."""
         return self._activity.busy
 
+    @property
+    def at_boundary(self) -> bool:
+        """True once the handler wants a step that is not to begin any more, and those in flight are recorded."""
+        return self._at_boundary and not self.busy
+
     def parking(self, now: float) -> tuple[Waiting | None, float | None]:
         """What the job should park for now, if it should; else when to ask again."""
         return self._activity.parking(now)
@@ -474,7 +486,11 @@ class Context:
             frame = frame.parent
         return frame is not None
 
+    def _left(self, until: float | None) -> float | None:
+        return None if until is None else max(until - self._store.now(), 0.0)
+
     async def _never(self) -> NoReturn:
+        self._at_boundary = True
         self._stir()
         await asyncio.Event().wait()
         raise AssertionError("unreachable")

@@ -1,10 +1,11 @@
-"""What exists while an app is connected: the store, and on each event loop what hears, wakes, sweeps and tells."""
+"""What exists while an app is connected: the store, and on each event loop what hears, wakes, sweeps, runs, tells."""
 
 from asyncio import AbstractEventLoop, Event
 from dataclasses import dataclass
 
 from outlast.attempt import Runtime
 from outlast.observe import Observe
+from outlast.slices import Slices
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.sweep import Sweeper
@@ -17,6 +18,7 @@ class Opened:
     store: Store
     runtime: Runtime
     sweeper: Sweeper
+    slices: Slices
     stopping: Event
     loop: AbstractEventLoop
 

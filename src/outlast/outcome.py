@@ -35,9 +35,13 @@ class Parked:
 
 @dataclass(frozen=True, slots=True)
 class HandedBack:
-    """The worker goes, or the slice's time is over; the job goes on elsewhere."""
+    """The worker goes, or the slice's time is over; the job goes on elsewhere.
+
+    `progressed`: it recorded a step.
+    """
 
     reason: Literal["yield", "deploy"]
+    progressed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +66,8 @@ def judge(job: Job[Any], outcome: Outcome, now: float, chance: float) -> Change:
             return lifecycle.raised(job, error, now, chance=chance, after=after)
         case Parked(waiting):
             return lifecycle.park(job, waiting, now)
-        case HandedBack(reason):
-            return lifecycle.hand_back(job, reason, now)
+        case HandedBack(reason, progressed):
+            return lifecycle.hand_back(job, reason, now, progressed=progressed)
         case Cancelled():
             return lifecycle.cancelled(job, now)
         case Lost():

@@ -51,6 +51,8 @@ class Recorder:
         self.lost: Job[Any] | Exception | None = None
         self.silent = False
         self.closed = False
+        self.progressed = False
+        """True once a step was recorded as completed: a later slice need not do it again."""
         self._store = store
         self._apply = apply
         self._limits = limits
@@ -140,6 +142,7 @@ class Recorder:
         self._set["open_steps"] = tuple(other for other in self._open_steps() if other.key != step.key)
         self._add("job.step", _step_data(step, parent))
         await self.flush()
+        self.progressed = self.progressed or step.status == "completed"
 
     async def take(self, name: str, step: Step) -> Step | None:
         """The oldest signal of this name leaves the inbox as the result of the step that waited for it, in one change.
@@ -157,6 +160,7 @@ class Recorder:
                 event = self._event("job.step", _step_data(done, None))
                 change = lifecycle.append(self.job, events=(event,), steps=(done,), consumed=(signal,))
                 if await self._send(change):
+                    self.progressed = True
                     return done
 
     async def _oldest(self, name: str) -> Signal | None:

@@ -29,14 +29,17 @@ LOOK_EVERY = 1.0
 """Seconds between two looks for workers of this host that died, give or take a quarter."""
 
 
-async def recover(store: Store, observe: Observe, hooks: Hooks, courier: Courier | None) -> int:
+async def recover(
+    store: Store, observe: Observe, hooks: Hooks, courier: Courier | None, until: float | None = None
+) -> int:
     """Move all that is due, and the jobs of workers of this host that died; answers how many were moved or removed.
 
+    No further round begins after `until`, by the store's clock; what is left is for the next sweep.
     Raises StoreError if the store fails on the way; what was moved stays moved.
     """
     folder, sweep = presence.folder(store), Sweep(store, observe, hooks, courier)
     moved, more = 0, True
-    while more:
+    while more and (moved == 0 or until is None or store.now() < until):
         dead = presence.gone(folder, await presence.present(store))
         done = await sweep.round(dead)
         moved, more = moved + done.moved, done.more
@@ -79,12 +82,13 @@ class Sweep:
         owing = [job for job in jobs if lifecycle.owes(job)]
         ended = [job for job in jobs if job.ended and not lifecycle.owes(job)]
         going = light(ended)
-        moved = await self._move([job for job in jobs if not job.ended], dead)
+        moved = await self.move([job for job in jobs if not job.ended], dead)
         moved += await self._deliver(owing) + await self._purge(going)
         is_full, went_on = len(found) == limit, moved > 0 or len(self._stuck) > passed_over
         return Done(moved, not is_full or bool(ended or owing), (is_full or len(going) < len(ended)) and went_on)
 
-    async def _move(self, jobs: Sequence[Job[Any]], dead: frozenset[str]) -> int:
+    async def move(self, jobs: Sequence[Job[Any]], dead: frozenset[str] = frozenset()) -> int:
+        """Do to live jobs what the clock, or the death of their workers, does; answers how many were moved."""
         now = self._store.now()
         decided = [(job, lifecycle.due(job, now, dead=dead, chance=random())) for job in jobs]
         changes = [(job, change) for job, change in decided if change is not None]

@@ -69,7 +69,7 @@ def desk_of(link: Link) -> Desk:
         grace=desk.grace,
     )
     desk.link = link
-    desk.here = Opened(store, runtime, sweeper=nobody, stopping=never, loop=nobody)
+    desk.here = Opened(store, runtime, sweeper=nobody, slices=nobody, stopping=never, loop=nobody)
     return desk
 
 

@@ -1,0 +1,153 @@
+"""Push: run slices of jobs in a process that may be gone once it has answered.
+
+a call names a job ─▶ what is due of it is moved ─▶ a claim of this job alone ─▶ an attempt, as a worker runs it
+                                                          │                          │
+                                             lost: nothing is to be done      its window closes: handed back
+"""
+
+import asyncio
+import secrets
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from outlast.attempt import UNWIND, Attempt, Runtime
+from outlast.capture import capturing
+from outlast.errors import JobNotFound
+from outlast.handler import Handler
+from outlast.job import Job
+from outlast.renewer import Renewer
+from outlast.stores.base import LEASE, Lease
+from outlast.sweep import Sweep
+from outlast.window import RECENT, Window
+
+LINGER = 1.0
+"""Seconds that a handler whose slice is over has to unwind before the call is answered."""
+
+Run = Callable[[Job[Any], float], Coroutine[Any, Any, None]]
+"""Runs a slice of a claimed job, which must be over by a time of the store."""
+
+
+class Slices:
+    """Runs slices on one event loop.
+
+    Parameters
+    ----------
+    handlers: by type; may grow.
+    resources: opened for each call; what its `async with` gives is `ctx.state` in the handlers.
+    lease: seconds a lease is good for between two renewals.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        handlers: Mapping[str, Handler[Any, Any]],
+        resources: Callable[[], AbstractAsyncContextManager[Any]],
+        lease: float = LEASE,
+    ) -> None:
+        self.id = f"push_{secrets.token_hex(8)}"
+        self._runtime = runtime
+        self._store = runtime.store
+        self._handlers = handlers
+        self._resources = resources
+        self._ttl = lease
+        self._took: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
+        self._unwinding: set[asyncio.Task[None]] = set()
+
+    async def run(self, id: str, budget: float) -> bool:
+        """Run a slice of this job, in so many seconds; False if there is none to run. Raises JobNotFound."""
+        until, job = self._store.now() + budget, await self._readied(id)
+        if job.tag is None or job.type not in self._handlers:
+            return False
+        async with self._running() as run:
+            claimed = await self._store.claim(1, [job.type], self.id, ids=[id], ttl=self._ttl)
+            for job in claimed.jobs:
+                await run(job, until)
+        return bool(claimed.jobs)
+
+    async def run_all(self, at_once: int, budget: float) -> int:
+        """Run slices of whatever is claimable, in so many seconds; answers how many.
+
+        None begins in the second half of the time: it would cut off steps that another call has the time for.
+        """
+        began, ran = self._store.now(), 0
+        slices: set[asyncio.Task[None]] = set()
+        async with self._running() as run:
+            try:
+                while self._store.now() <= began + budget / 2:
+                    free = at_once - len(slices)
+                    claimed = await self._store.claim(free, self._handlers.keys(), self.id, ttl=self._ttl)
+                    slices |= {asyncio.create_task(run(job, began + budget)) for job in claimed.jobs}
+                    ran += len(claimed.jobs)
+                    if not slices:
+                        break
+                    _, slices = await asyncio.wait(slices, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.gather(*slices)
+            finally:
+                # What still runs as this call is called off hands its job back.
+                for slice in slices:
+                    slice.cancel()
+                await asyncio.gather(*slices, return_exceptions=True)
+        return ran
+
+    async def _readied(self, id: str) -> Job[Any]:
+        """The job, once what the clock does to it is done."""
+        job = await self._found(id)
+        sweep = Sweep(self._store, self._runtime.observe, self._runtime.hooks)
+        return await self._found(id) if await sweep.move([job]) else job
+
+    async def _found(self, id: str) -> Job[Any]:
+        job = await self._runtime.one.get(id)
+        if job is None:
+            raise JobNotFound(id)
+        return job
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[Run]:
+        """What all slices of a call share."""
+        renewer = Renewer(self._store, self._ttl, _nothing, self._failed, self._blocked)
+        with capturing(self._store):
+            async with self._resources() as state:
+                renewer.start()
+                try:
+                    yield partial(self._run, replace(self._runtime, state=state), renewer)
+                finally:
+                    await renewer.stop()
+
+    async def _run(self, runtime: Runtime, renewer: Renewer, job: Job[Any], until: float) -> None:
+        over, now = asyncio.Event(), self._store.now()
+        window = Window(now, until - now, self._took[job.type])
+        attempt = Attempt(job, self._handlers[job.type], runtime, _nothing, lambda _: over.set(), window)
+        lease = Lease(job.id, job.lease or "")
+        renewer.hold(lease, job.turn, window.ends - now + UNWIND, attempt.turned, attempt.lose)
+        attempt.begin()
+        try:
+            await over.wait()
+        except asyncio.CancelledError:
+            # The process goes before the slice's time is over.
+            attempt.hand_back()
+            await over.wait()
+            raise
+        finally:
+            renewer.drop(lease)
+        await self._unwound(attempt)
+
+    async def _unwound(self, attempt: Attempt) -> None:
+        guard = attempt.guard
+        if guard is not None:
+            self._unwinding.add(guard)
+            guard.add_done_callback(self._unwinding.discard)
+            await asyncio.wait({guard}, timeout=LINGER)
+
+    def _blocked(self, seconds: float) -> None:
+        self._runtime.observe("worker.blocked", worker=self.id, seconds=round(seconds))
+
+    def _failed(self, error: Exception) -> None:
+        self._runtime.observe("worker.failed", worker=self.id, error=error)
+
+
+def _nothing(*_: object) -> None:
+    """Nobody counts slots here."""

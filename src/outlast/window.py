@@ -1,0 +1,52 @@
+"""The time of a slice where time is limited: until when it may begin another step, and when it must be over. Pure."""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from math import ceil
+
+RECENT = 20
+"""How many of the last steps tell how long the next one may take."""
+
+PART, MOST = 0.05, 5.0
+"""What is kept of a budget for the end of the slice (to commit, to call for the next one, to answer): a part of it, and
+seconds at most."""
+
+
+class Window:
+    """From the first moment of a slice to its last.
+
+    Parameters
+    ----------
+    begins: by the store's clock.
+    budget: seconds that the slice has in all.
+    history: seconds that the last steps of this type took; those of this slice are added to it.
+    """
+
+    def __init__(self, begins: float, budget: float, history: "deque[float] | None" = None) -> None:
+        self._kept = min(PART * budget, MOST)
+        self.ends = begins + budget - self._kept
+        self._middle = (begins + self.ends) / 2
+        self._history: deque[float] = deque(maxlen=RECENT) if history is None else history
+        self._recorded: Sequence[float] = ()
+
+    @property
+    def closes(self) -> float:
+        """From then on no step begins: it would not be over in time, if it took as long as 19 of 20 lately have.
+
+        In its first half a slice begins steps however long they are; else those that take long would never be called.
+        A step that asks whether it should yield has at least as long to return as is kept for the end.
+        """
+        return max(self._middle, self.ends - max(usual([*self._history, *self._recorded]), self._kept))
+
+    def recorded(self, seconds: Iterable[float]) -> None:
+        """How long the steps took that the job has on record."""
+        self._recorded = list(seconds)[-RECENT:]
+
+    def took(self, seconds: float) -> None:
+        """A step of this slice took so long."""
+        self._history.append(seconds)
+
+
+def usual(seconds: Sequence[float]) -> float:
+    """What 95 in 100 of these are not above (the nearest rank); 0 if there are none."""
+    return sorted(seconds)[ceil(0.95 * len(seconds)) - 1] if seconds else 0.0

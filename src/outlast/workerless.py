@@ -1,0 +1,61 @@
+"""What an app does where no worker is at hand: sweep once, and run slices of jobs."""
+
+from typing import Any
+
+from outlast import unused
+from outlast.job import Job
+from outlast.observe import Observe
+from outlast.policy import Duration, seconds
+from outlast.sweep import recover
+from outlast.verbs import Verbs, id_of
+
+
+class Workerless(Verbs):
+    """The part of the app that runs jobs for whoever calls, for as long as the call may last."""
+
+    concurrency: int
+    observe: Observe
+
+    async def sweep(self) -> int:
+        """Move all that is due now, and see the deliveries out; answers how many jobs were moved or removed.
+
+        Attachments that no job names any more are removed too, if that was not done within the last hour.
+        """
+        moved, runtime = await self._recover(), await self._runtime()
+        await unused.remove(runtime.store, self.observe)
+        if runtime.courier is not None:
+            await runtime.courier.idle()
+        return moved
+
+    async def _recover(self, until: float | None = None) -> int:
+        runtime = await self._runtime()
+        return await recover(runtime.store, self.observe, runtime.hooks, runtime.courier, until)
+
+    async def run_slice(self, job: Job[Any] | str, *, budget: Duration) -> bool:
+        """Run one slice of a job in this process, which needs no worker; for platforms that limit a process's time.
+
+        It is handed back at a step's end, or at the next one's begin, before the time is over, and goes on with the
+        next call; see `ctx.should_yield`. A call that comes twice, late or for a job that has moved on does nothing.
+
+        Parameters
+        ----------
+        budget: how long it may take in all, 5 % of which (at most 5 s) are kept for the end.
+
+        Result: whether a slice ran. False: the job has ended, waits, or is another's just now.
+        Raises JobNotFound.
+        """
+        return await (await self._open()).slices.run(id_of(job), seconds(budget))
+
+    async def run_due(self, *, budget: Duration) -> int:
+        """Move what is due, then run slices of claimable jobs while there is time; as many at once as a worker would.
+
+        Parameters
+        ----------
+        budget: as in `run_slice`; no slice begins in its second half.
+
+        Result: how many slices ran.
+        """
+        opened, time = await self._open(), seconds(budget)
+        until = opened.store.now() + time
+        await self._recover(until - time / 2)
+        return await opened.slices.run_all(self.concurrency, max(until - opened.store.now(), 0.0))

@@ -58,6 +58,8 @@ HOUSE = (
     "deliveries",
     "lanes",
     "webhooks",
+    "push/base",
+    "push/*",
     "words",
     "tracing",
     "recorder",

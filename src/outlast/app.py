@@ -23,6 +23,7 @@ from outlast.job import Job, NewJob, Priority
 from outlast.observe import Observe
 from outlast.opened import Opened, connected
 from outlast.policy import Duration, Limits, seconds
+from outlast.push import Push, default_push, open_push
 from outlast.secret import signing_secrets
 from outlast.slices import Slices
 from outlast.stores.base import LEASE, Joins, Store
@@ -58,6 +59,7 @@ class Outlast(Workerless):
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
     limits: the caps; see `Limits`.
+    push: what makes jobs run where no worker can live: `Cron(...)`, or a URL such as `cron:`; None: `OUTLAST_PUSH`.
     webhooks: the receivers that are told of the ends of all jobs submitted from then on.
     webhook_hosts: hosts that a submit may name as its job's webhook beside the public ones, without TLS and at any port
         too, such as `localhost` or a host of your own network.
@@ -79,6 +81,7 @@ class Outlast(Workerless):
         grace: Duration = 10.0,
         lease: Duration = LEASE,
         limits: Limits | None = None,
+        push: str | Push | None = None,
         webhooks: Sequence[Endpoint] = (),
         webhook_hosts: Collection[str] = (),
         lifespan: Lifespan | None = None,
@@ -90,6 +93,7 @@ class Outlast(Workerless):
         self.concurrency = concurrency
         self.grace = seconds(grace)
         self.lease = seconds(lease)
+        self.push = open_push(push) if isinstance(push, str) else push or default_push(os.environ)
         self.cors = cors
         self.observe = Observe()
         self._endpoints = by_url(webhooks)

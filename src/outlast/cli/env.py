@@ -10,7 +10,7 @@ KNOWN: Mapping[str, str] = {
     "OUTLAST_KEY": "the key they send",
     "OUTLAST_KEYS": "the keys a server takes: id:owner:scope+scope:sha256hex,...",
     "OUTLAST_SECRET": "signs tokens and webhooks; several are parted by commas, the first signs and each verifies",
-    "OUTLAST_PUSH": "the push service; none is known yet",
+    "OUTLAST_PUSH": "what makes jobs run where no worker can live, such as cron:",
     "OUTLAST_MODEL": "the model of the examples",
 }
 

@@ -13,6 +13,7 @@ from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
 from outlast.web.feed import feed
+from outlast.web.push import PUSH
 from outlast.web.sockets import socket, upgrade
 from outlast.web.surface import Route, Surface, below_root
 
@@ -53,13 +54,19 @@ def asgi(app: Outlast, authenticate: Authenticate | None = None) -> ASGIApp:
 
 
 def mount(app: Outlast, host: Any, path: str = "/jobs", authenticate: Authenticate | None = None) -> None:
-    """Put the surface under a path of a Starlette or FastAPI app. Raises ConfigurationError if the host is neither."""
+    """Put the surface under a path of a Starlette or FastAPI app, and what a push calls beside it.
+
+    Raises ConfigurationError if the host is neither.
+    """
     routes = getattr(getattr(host, "router", None), "routes", None)
     if not isinstance(routes, list):
         raise ConfigurationError(f"{type(host).__name__} has no routes to add to; mount app.asgi() there by hand")
     if not path.startswith("/") or path.endswith("/"):
         raise ConfigurationError(f"the path {path!r} must begin with a slash and end without one")
-    routes.append(BareMount(path, app=asgi(app, authenticate), name="outlast"))
+    door = Door(app, authenticate)
+    routes.append(BareMount(path, app=Surface(app, JOBS, door), name="outlast"))
+    if app.push is not None:
+        routes.append(BareMount(f"{path.rpartition('/')[0]}/push", app=Surface(app, PUSH, door), name="outlast push"))
 
 
 class BareMount(Mount):

@@ -28,6 +28,11 @@ async def read_text(request: Request, limit: int) -> str:
     return _decoded(await _read(request, limit))
 
 
+async def read_bytes(request: Request, limit: int) -> bytes:
+    """The body as it came, whatever it says it is; empty if there is none. Raises Problem."""
+    return await _read(request, limit)
+
+
 async def read_optional_text(request: Request, limit: int) -> str | None:
     """The body, or None if the request has none, for routes where it adds to what the address says."""
     if request.headers.get("content-length", "0") == "0" and "transfer-encoding" not in request.headers:

@@ -17,6 +17,7 @@ from outlast.web.call import Call
 from outlast.web.health import healthz, readyz
 from outlast.web.metrics import metrics
 from outlast.web.openapi import describe
+from outlast.web.push import PUSH
 from outlast.web.replies import json_reply
 from outlast.web.surface import Route, Surface
 
@@ -61,7 +62,12 @@ def service(
     """
     door = Door(app, authenticate)
     beside = Surface(app, (*SERVICE, Route("GET", "", index, None)), door)
-    routes: list[BaseRoute] = [*(Path(route.path, beside) for route in SERVICE), *pages, BareMount("", app=beside)]
+    routes: list[BaseRoute] = [
+        BareMount("/push", app=Surface(app, PUSH, door)),
+        *(Path(route.path, beside) for route in SERVICE),
+        *pages,
+        BareMount("", app=beside),
+    ]
     others = Starlette(routes=routes, lifespan=partial(app.lifespan, worker=worker))
     return Service(BareMount(MOUNT, app=Surface(app, JOBS, door)), others)
 

@@ -1,0 +1,37 @@
+"""What makes jobs run where no worker can live. `open_push(url)` opens one by its URL."""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, urlsplit
+
+from outlast.errors import ConfigurationError
+from outlast.push.base import Incoming, Place, Push, Unverified
+from outlast.push.cron import Cron
+
+__all__ = ["Cron", "Incoming", "Place", "Push", "Unverified", "open_push"]
+
+FORMS = "cron:"
+
+
+def open_push(url: str) -> Push:
+    """The push that a URL names, such as `cron:?budget=55s`. Raises ConfigurationError for any other."""
+    parts = urlsplit(url)
+    try:
+        settings = _settings(parts.query)
+        if parts.scheme == "cron" and not (parts.netloc or parts.path):
+            return Cron(**settings)
+    except ValueError as error:
+        raise ConfigurationError(f"the push URL {url[:64]!r}: {error}") from None
+    raise ConfigurationError(f"no push is known for {url[:64]!r}; this release knows {FORMS}")
+
+
+def _settings(query: str) -> dict[str, str]:
+    settings = dict(parse_qsl(query, keep_blank_values=True))
+    for name in settings.keys() - {"budget"}:
+        raise ValueError(f"there is no setting {name[:64]!r}; known is budget")
+    return settings
+
+
+def default_push(environ: Mapping[str, str]) -> Push | None:
+    """The push of `OUTLAST_PUSH`; None where that is not set."""
+    url = environ.get("OUTLAST_PUSH")
+    return open_push(url) if url else None

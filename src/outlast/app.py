@@ -12,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from outlast import attachments, totals, unused
 from outlast.alarms import Alarms
 from outlast.aside import Aside, require_no_loop
-from outlast.attempt import Runtime
 from outlast.capture import capturing
 from outlast.context import Context
 from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
@@ -23,7 +22,8 @@ from outlast.job import Job, NewJob, Priority
 from outlast.observe import Observe
 from outlast.opened import Opened, connected
 from outlast.policy import Duration, Limits, seconds
-from outlast.push import Push, default_push, open_push
+from outlast.push import Caller, Publishes, Push, default_push, open_push
+from outlast.runtime import Runtime
 from outlast.secret import signing_secrets
 from outlast.slices import Slices
 from outlast.stores.base import LEASE, Joins, Store
@@ -59,7 +59,7 @@ class Outlast(Workerless):
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
     limits: the caps; see `Limits`.
-    push: what makes jobs run where no worker can live: `Cron(...)`, or a URL such as `cron:`; None: `OUTLAST_PUSH`.
+    push: what makes jobs run where no worker can live: `QStash(...)`, `Cron(...)`, or a URL; None: `OUTLAST_PUSH`.
     webhooks: the receivers that are told of the ends of all jobs submitted from then on.
     webhook_hosts: hosts that a submit may name as its job's webhook beside the public ones, without TLS and at any port
         too, such as `localhost` or a host of your own network.
@@ -235,6 +235,7 @@ class Outlast(Workerless):
             await runtime.courier.require_callable(new.job)
         await attachments.claim(runtime.store, new.job, self.limits)
         within = options.get("connection")
+        new = runtime.owing_new(new)
         job = await (runtime.one.insert(new) if within is None else _joined(runtime.store, within, new))
         if job.id != new.job.id and job.fingerprint != new.job.fingerprint:
             raise IdempotencyKeyReused(job.id)
@@ -242,7 +243,7 @@ class Outlast(Workerless):
         if within is None:  # else the caller's commit decides whether it is submitted
             self.observe("job.submitted", job_id=job.id, type=job.type)
             if fresh:
-                runtime.hooks.fire("submitted", job)
+                await runtime.submitted(job)
         return job, fresh
 
     def _handler(self, type: str) -> Handler[Any, Any]:
@@ -417,27 +418,24 @@ class Outlast(Workerless):
         hub = Hub(store)
         hub.start()
         courier = self._courier(store) if self._delivers else None
-        hooks = Hooks(self._hooks, self._decoded, self.observe, None if courier is None else courier.moved)
+        caller = self._caller(store) if self._delivers else None
+        told = [one.moved for one in (courier, caller) if one is not None]
+        hooks = Hooks(self._hooks, self._decoded, self.observe, told)
+        settings = self.limits, self.grace, found(), self._context
         runtime = Runtime(
-            store,
-            Batched(store),
-            hub,
-            Alarms(store.clock),
-            self.observe,
-            hooks,
-            self.limits,
-            self.grace,
-            found(),
-            self._context,
-            courier,
+            store, Batched(store), hub, Alarms(store.clock), self.observe, hooks, *settings, courier, caller
         )
-        sweeper = Sweeper(store, self.observe, hooks, courier)
+        sweeper = Sweeper(store, self.observe, hooks, courier, caller)
         slices = Slices(runtime, self.handlers, lambda: self._resources(self), self.lease)
         return Opened(store, runtime, sweeper, slices, asyncio.Event(), asyncio.get_running_loop())
 
     def _courier(self, store: Store) -> Courier:
         signing_secrets(os.environ.get("OUTLAST_SECRET", ""))  # one that others could guess is refused here
         return Courier(store, self.handlers.keys(), self._endpoints, self.webhook_hosts, self.observe)
+
+    def _caller(self, store: Store) -> Caller | None:
+        push = self.push
+        return Caller(push, self.handlers.keys(), self.observe, store.now) if isinstance(push, Publishes) else None
 
     @contextmanager
     def swapped(self, store: Store, context: Callable[..., Context] = Context) -> Iterator[None]:

@@ -7,11 +7,10 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import random
 from typing import Any
 
-from outlast.alarms import Alarms
 from outlast.calls import Threads
 from outlast.codec import Codec
 from outlast.context import Context
@@ -28,19 +27,12 @@ from outlast.errors import (
     StoreError,
     decisive,
 )
-from outlast.follow import Hub
 from outlast.handler import Handler
-from outlast.hooks import Hooks
 from outlast.job import Change, Job, JobError, Status
-from outlast.observe import Observe
 from outlast.outcome import Cancelled, HandedBack, Lost, Outcome, Parked, Raised, Returned, judge
-from outlast.policy import Limits
 from outlast.recorder import Recorder
 from outlast.report import Report
-from outlast.stores.base import Store
-from outlast.stores.batching import Batched
-from outlast.tracing import Tracing
-from outlast.webhooks import Courier
+from outlast.runtime import Runtime
 from outlast.window import Window
 from outlast.words import described, traceback_of
 
@@ -49,24 +41,6 @@ LOOK_AGAIN = 1.0
 
 UNWIND = 10.0
 """Seconds a cancelled handler, or a thread whose slice is over, has to unwind."""
-
-
-@dataclass(slots=True)
-class Runtime:
-    """What all attempts of a process share."""
-
-    store: Store
-    one: Batched
-    hub: Hub
-    alarms: Alarms
-    observe: Observe
-    hooks: Hooks
-    limits: Limits
-    grace: float
-    tracing: Tracing | None = None
-    context: Callable[..., Context] = Context
-    courier: Courier | None = None
-    state: Any = None
 
 
 class Attempt:
@@ -325,10 +299,11 @@ class Attempt:
     async def _settle(self, outcome: Outcome) -> Change | None:
         if isinstance(outcome, Lost):
             return None
-        chance, report = random(), self._report(outcome)
+        chance, report, caller = random(), self._report(outcome), self._runtime.caller
 
         def decide(job: Job[Any]) -> Change:
             change = judge(job, outcome, self._store.now(), chance)
+            change = change if caller is None else caller.owing(change)
             return change if report is None else replace(change, report=report)
 
         return await self._recorder.finish(decide, completed=isinstance(outcome, Returned))

@@ -44,7 +44,7 @@ class Hooks:
     ----------
     registered: by moment, in the order they are called in; may grow.
     shown: makes of a job what `app.get` would show of it.
-    told: called with every committed move, before all else.
+    told: each called with every committed move, before all else.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Hooks:
         registered: Mapping[str, Sequence[Hook]],
         shown: Callable[[Job[Any]], Job[Any]],
         observe: Observe,
-        told: Callable[[Job[Any], Change], None] | None = None,
+        told: Sequence[Callable[[Job[Any], Change], None]] = (),
     ) -> None:
         self._registered = registered
         self._shown = shown
@@ -64,8 +64,8 @@ class Hooks:
 
     def moved(self, job: Job[Any], change: Change, error: BaseException | None = None) -> None:
         """A change was committed to this job."""
-        if self._told is not None:
-            self._told(job, change)
+        for told in self._told:
+            told(job, change)
         status = change.set.get("status")
         if status is not None and status in self._registered:
             self.fire(status, change.applied(job), error)
@@ -84,6 +84,11 @@ class Hooks:
         self._tasks.add(task)
         self._last[job.id] = task
         task.add_done_callback(lambda done: self._done(job.id, done))
+
+    async def idle(self, patience: float = LINGER) -> None:
+        """Wait for the hooks in flight, so many seconds at most."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=patience)
 
     async def drain(self) -> None:
         """Wait for the hooks in flight, a while; what is not over by then is cancelled, and logged."""

@@ -127,6 +127,8 @@ def due(job: Job[Any], now: float, *, dead: frozenset[str] = frozenset(), chance
         return None
     if job.deadline is not None and job.deadline <= now:
         return deadline(job, now)
+    if job.tag is not None:
+        return None  # claimable as it is; whether it was called for is another question (calling.py)
     return wake(job, now) if job.status is WAITING else ready(job, now)
 
 

@@ -68,6 +68,16 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "job %(job_id)s (%(type)s): %(host)s is not told of its end (%(outcome)s, %(delivery)s); redeliver it by hand",
     ),
     "webhook.broke": (logging.ERROR, "job %(job_id)s (%(type)s): a delivery broke off; it is tried again"),
+    "push.unpublished": (
+        logging.WARNING,
+        "job %(job_id)s (%(type)s): nobody was called for it (%(why)s); a sweep tries again",
+    ),
+    "push.broke": (logging.ERROR, "job %(job_id)s (%(type)s): calling for it broke off; a sweep tries again"),
+    "push.unknown": (logging.WARNING, "a call names %(job_id)s, which is no job here; it may have been removed"),
+    "push.dead": (
+        logging.ERROR,
+        "the push service gave up calling for %(job_id)s; if the job had not gone on since, it has failed: %(failed)s",
+    ),
     "bulk.part": (logging.INFO, "asked to %(action)s many jobs: %(done)s done, %(skipped)s skipped as they had moved"),
     "access.denied": (logging.INFO, "request %(request_id)s of %(caller)s was refused: %(code)s"),
     "attachments.removed": (logging.DEBUG, "%(count)s attachments removed that no job named any more"),

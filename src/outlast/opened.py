@@ -1,14 +1,17 @@
 """What exists while an app is connected: the store, and on each event loop what hears, wakes, sweeps, runs, tells."""
 
-from asyncio import AbstractEventLoop, Event
+from asyncio import AbstractEventLoop, Event, gather
 from dataclasses import dataclass
 
-from outlast.attempt import Runtime
 from outlast.observe import Observe
+from outlast.runtime import Runtime
 from outlast.slices import Slices
 from outlast.stores import open_store
 from outlast.stores.base import Store
 from outlast.sweep import Sweeper
+
+SETTLES = 3.0
+"""Seconds that an answer is held back for hooks, calls and deliveries in flight."""
 
 
 @dataclass(slots=True)
@@ -22,8 +25,16 @@ class Opened:
     stopping: Event
     loop: AbstractEventLoop
 
+    async def settled(self) -> None:
+        """Wait a while for what goes on beside the jobs: a process may be gone once it has answered."""
+        runtime = self.runtime
+        going = [one.idle(SETTLES) for one in (runtime.hooks, runtime.caller, runtime.courier) if one is not None]
+        await gather(*going)
+
     async def let_go(self) -> None:
-        """Wait a while for what goes on beside the jobs: hooks and deliveries."""
+        """The same for an app that closes; what is not over by then is cut off."""
+        if self.runtime.caller is not None:
+            await self.runtime.caller.idle()
         await self.runtime.hooks.drain()
         if self.runtime.courier is not None:
             await self.runtime.courier.drain()

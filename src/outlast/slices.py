@@ -9,20 +9,25 @@ import asyncio
 import secrets
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from outlast.attempt import UNWIND, Attempt, Runtime
+from outlast import calling
+from outlast.attempt import UNWIND, Attempt
 from outlast.capture import capturing
 from outlast.errors import JobNotFound
 from outlast.handler import Handler
 from outlast.job import Job
 from outlast.renewer import Renewer
+from outlast.runtime import Runtime
 from outlast.stores.base import LEASE, Lease
 from outlast.sweep import Sweep
 from outlast.window import RECENT, Window
+
+EARLY = 2.0
+"""Seconds by which a call may come before its job is due, and waits."""
 
 LINGER = 1.0
 """Seconds that a handler whose slice is over has to unwind before the call is answered."""
@@ -61,6 +66,7 @@ class Slices:
         """Run a slice of this job, in so many seconds; False if there is none to run. Raises JobNotFound."""
         until, job = self._store.now() + budget, await self._readied(id)
         if job.tag is None or job.type not in self._handlers:
+            self._put_off(job)
             return False
         async with self._running() as run:
             claimed = await self._store.claim(1, [job.type], self.id, ids=[id], ttl=self._ttl)
@@ -94,10 +100,20 @@ class Slices:
         return ran
 
     async def _readied(self, id: str) -> Job[Any]:
-        """The job, once what the clock does to it is done."""
-        job = await self._found(id)
-        sweep = Sweep(self._store, self._runtime.observe, self._runtime.hooks)
-        return await self._found(id) if await sweep.move([job]) else job
+        """The job, once what the clock does to it is done; the clocks of those who call may be a little ahead."""
+        job, caller = await self._found(id), self._runtime.caller
+        now = self._store.now()
+        soon = calling.calls_at(job, now)
+        if soon is not None and now < soon <= now + EARLY:
+            await self._store.clock.wait(asyncio.Event(), soon)
+        sweep = Sweep(self._store, self._runtime.observe, self._runtime.hooks, caller=caller)
+        with caller.run_here(id) if caller is not None else nullcontext():
+            return await self._found(id) if await sweep.move([job]) else job
+
+    def _put_off(self, job: Job[Any]) -> None:
+        """The call came early: another is to come when the job is due."""
+        if self._runtime.caller is not None and job.tag is None:
+            self._runtime.caller.call(job)
 
     async def _found(self, id: str) -> Job[Any]:
         job = await self._runtime.one.get(id)

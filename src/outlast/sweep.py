@@ -1,4 +1,4 @@
-"""What is due: delays, retries, wakes, deadlines, leases that ran out, workers that died, deliveries, purges.
+"""What is due: delays, retries, wakes, deadlines, leases that ran out, dead workers, calls, deliveries, purges.
 
 Any number of sweeps may run at once: each move holds only if nobody was faster. It goes in rounds of bounded work, live
 jobs before ended ones: however much there is to remove, other writers get in between, and no lease waits for it.
@@ -11,11 +11,12 @@ from itertools import accumulate
 from random import random, uniform
 from typing import Any, NamedTuple
 
-from outlast import lifecycle, presence
+from outlast import calling, lifecycle, presence
 from outlast.errors import JobNotFound, StoreUnavailable
 from outlast.hooks import Hooks
 from outlast.job import Change, Job, Status
 from outlast.observe import Observe
+from outlast.push import Caller
 from outlast.stores.base import Store
 from outlast.webhooks import TAKEN, Courier
 
@@ -30,14 +31,19 @@ LOOK_EVERY = 1.0
 
 
 async def recover(
-    store: Store, observe: Observe, hooks: Hooks, courier: Courier | None, until: float | None = None
+    store: Store,
+    observe: Observe,
+    hooks: Hooks,
+    courier: Courier | None,
+    caller: Caller | None = None,
+    until: float | None = None,
 ) -> int:
     """Move all that is due, and the jobs of workers of this host that died; answers how many were moved or removed.
 
     No further round begins after `until`, by the store's clock; what is left is for the next sweep.
     Raises StoreError if the store fails on the way; what was moved stays moved.
     """
-    folder, sweep = presence.folder(store), Sweep(store, observe, hooks, courier)
+    folder, sweep = presence.folder(store), Sweep(store, observe, hooks, courier, caller)
     moved, more = 0, True
     while more and (moved == 0 or until is None or store.now() < until):
         dead = presence.gone(folder, await presence.present(store))
@@ -64,14 +70,22 @@ class Done(NamedTuple):
 class Sweep:
     """One sweep. A job that could not be moved is passed over in its later rounds.
 
-    `courier` delivers what ended jobs owe; None: that is left to others.
+    `courier` delivers what ended jobs owe, `caller` has jobs called for that nobody claims; None: others do.
     """
 
-    def __init__(self, store: Store, observe: Observe, hooks: Hooks, courier: Courier | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        observe: Observe,
+        hooks: Hooks,
+        courier: Courier | None = None,
+        caller: Caller | None = None,
+    ) -> None:
         self._store = store
         self._observe = observe
         self._hooks = hooks
         self._courier = courier
+        self._caller = caller
         self._stuck: set[str] = set()
 
     async def round(self, dead: frozenset[str] = frozenset()) -> Done:
@@ -81,9 +95,10 @@ class Sweep:
         jobs = [job for job in found if job.id not in self._stuck]
         owing = [job for job in jobs if lifecycle.owes(job)]
         ended = [job for job in jobs if job.ended and not lifecycle.owes(job)]
-        going = light(ended)
-        moved = await self.move([job for job in jobs if not job.ended], dead)
-        moved += await self._deliver(owing) + await self._purge(going)
+        going, now = light(ended), self._store.now()
+        uncalled = [job for job in jobs if calling.uncalled(job, now)]
+        moved = await self.move([job for job in jobs if not (job.ended or calling.uncalled(job, now))], dead)
+        moved += await self._call(uncalled, now) + await self._deliver(owing) + await self._purge(going)
         is_full, went_on = len(found) == limit, moved > 0 or len(self._stuck) > passed_over
         return Done(moved, not is_full or bool(ended or owing), (is_full or len(going) < len(ended)) and went_on)
 
@@ -91,12 +106,15 @@ class Sweep:
         """Do to live jobs what the clock, or the death of their workers, does; answers how many were moved."""
         now = self._store.now()
         decided = [(job, lifecycle.due(job, now, dead=dead, chance=random())) for job in jobs]
-        changes = [(job, change) for job, change in decided if change is not None]
+        changes = [(job, self._owing(change)) for job, change in decided if change is not None]
         held = await self._applied([change for _, change in changes])
         for (job, change), holds in zip(changes, held, strict=True):
             if holds:
                 self._tell(job, change)
         return sum(held)
+
+    def _owing(self, change: Change) -> Change:
+        return change if self._caller is None else self._caller.owing(change)
 
     def _tell(self, job: Job[Any], change: Change) -> None:
         self._observe.meter.moved(job, change)
@@ -128,14 +146,28 @@ class Sweep:
         """Begin to deliver what these owe, where it is this process's to do so and nobody was faster."""
         courier, until = self._courier, self._store.now() + TAKEN
         mine = [job for job in jobs if courier is not None and courier.delivers(job)]
-        changes = [lifecycle.owing(job, until) for job in mine]
-        held = await self._applied(changes) if changes else []
-        taken = [change.applied(job) for job, change, holds in zip(mine, changes, held, strict=True) if holds]
-        self._stuck |= {job.id for job in jobs} - {job.id for job in taken}
+        taken = await self._taken(jobs, [(job, lifecycle.owing(job, until)) for job in mine])
         if courier is not None:
             for job in taken:
                 courier.begin(job)
         return len(taken)
+
+    async def _call(self, jobs: Sequence[Job[Any]], now: float) -> int:
+        """The same for the calls of claimable jobs that nobody has claimed."""
+        caller = self._caller
+        mine = [job for job in jobs if caller is not None and caller.calls(job)]
+        taken = await self._taken(jobs, [(job, calling.called_again(job, now)) for job in mine])
+        if caller is not None:
+            for job in taken:
+                caller.call(job)
+        return len(taken)
+
+    async def _taken(self, jobs: Sequence[Job[Any]], wanted: Sequence[tuple[Job[Any], Change]]) -> list[Job[Any]]:
+        """The jobs whose change holds, after it; all others of these are passed over from now on."""
+        held = await self._applied([change for _, change in wanted]) if wanted else []
+        taken = [change.applied(job) for (job, change), holds in zip(wanted, held, strict=True) if holds]
+        self._stuck |= {job.id for job in jobs} - {job.id for job in taken}
+        return taken
 
     async def _purge(self, jobs: Sequence[Job[Any]]) -> int:
         gone = await self._store.purge([job.id for job in jobs])
@@ -153,11 +185,14 @@ def light(ended: Sequence[Job[Any]]) -> Sequence[Job[Any]]:
 class Sweeper:
     """Sweeps when the clock says so, and looks each second for workers of this host that died."""
 
-    def __init__(self, store: Store, observe: Observe, hooks: Hooks, courier: Courier | None) -> None:
+    def __init__(
+        self, store: Store, observe: Observe, hooks: Hooks, courier: Courier | None, caller: Caller | None = None
+    ) -> None:
         self._store = store
         self._observe = observe
         self._hooks = hooks
         self._courier = courier
+        self._caller = caller
         self._armed = asyncio.Event()
         self._next_at: float | None = None
 
@@ -183,4 +218,4 @@ class Sweeper:
     async def _sweep(self) -> None:
         if self._next_at is not None and self._next_at <= self._store.now():
             self._next_at = None
-        await recover(self._store, self._observe, self._hooks, self._courier)
+        await recover(self._store, self._observe, self._hooks, self._courier, self._caller)

@@ -8,9 +8,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from outlast import attachments, deliveries, lifecycle, output, presence, totals, webhooks
+from outlast import attachments, deliveries, lifecycle, output, policy, presence, totals, webhooks
 from outlast.attachments import BYTES, Attached
-from outlast.attempt import Runtime
 from outlast.attempts import AttemptInfo, attempts
 from outlast.bulk import AT_ONCE, Action, Part, fitting
 from outlast.codec import USE_JSON, Codec
@@ -27,6 +26,7 @@ from outlast.opened import Opened
 from outlast.policy import Duration, Limits, seconds
 from outlast.presence import WorkerInfo
 from outlast.replay import timed_out
+from outlast.runtime import Runtime
 from outlast.stores.base import ANY, Owner, Query
 from outlast.sweep import light
 
@@ -269,11 +269,13 @@ class Verbs(ABC):
         runtime = await self._runtime()
         job = await self.get(id, owner=owner)
         while change := await decide(job, runtime.store.now()):
+            change = change if runtime.caller is None else runtime.caller.owing(change)
             refused = await runtime.one.apply(change)
             if refused is None:
                 runtime.hub.turned(id)
                 runtime.observe.meter.moved(job, change)
                 runtime.hooks.moved(job, change)
+                await runtime.called()
                 return await self.get(id, owner=owner), True
             job = refused
         return self._decoded(job), False
@@ -303,9 +305,9 @@ class Verbs(ABC):
         again = lifecycle.copy_for_retry(old, new_id(now), now, force=force).evolve(idempotency_key=key)
         await attachments.claim(runtime.store, again, self.limits)
         new = lifecycle.submit(again, now) if from_start else await self._going_on(old, again, now)
-        job = await runtime.one.insert(new)
+        job = await runtime.one.insert(runtime.owing_new(new))
         if job.id == again.id:
-            runtime.hooks.fire("submitted", job)
+            await runtime.submitted(job)
         return job, job.id == again.id
 
     async def _going_on(self, old: Job[Any], again: Job[Any], now: float) -> NewJob:

@@ -10,13 +10,14 @@ from random import uniform
 from typing import Any
 
 from outlast import presence
-from outlast.attempt import Attempt, Runtime
+from outlast.attempt import Attempt
 from outlast.calls import Threads
 from outlast.errors import StoreError
 from outlast.handler import Handler
 from outlast.job import Job
 from outlast.presence import HostLock, WorkerInfo
 from outlast.renewer import Renewer
+from outlast.runtime import Runtime
 from outlast.stores.base import LEASE, Lease, News
 from outlast.sweep import Sweeper, recover
 
@@ -107,7 +108,8 @@ class Worker:
             self._wake.clear()
             try:
                 if self._burst:
-                    await recover(self._store, self._runtime.observe, self._runtime.hooks, self._runtime.courier)
+                    one = self._runtime
+                    await recover(self._store, one.observe, one.hooks, one.courier, one.caller)
                 await self._claim(renewer)
             except Exception as error:
                 # Whatever it is, a worker that gave up would leave its jobs hanging.

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from outlast import unused
-from outlast.job import Job
+from outlast import calling, unused
+from outlast.job import Change, Job
 from outlast.observe import Observe
 from outlast.policy import Duration, seconds
 from outlast.sweep import recover
-from outlast.verbs import Verbs, id_of
+from outlast.verbs import ANY, Verbs, id_of
 
 
 class Workerless(Verbs):
@@ -23,13 +23,14 @@ class Workerless(Verbs):
         """
         moved, runtime = await self._recover(), await self._runtime()
         await unused.remove(runtime.store, self.observe)
+        await runtime.called()
         if runtime.courier is not None:
             await runtime.courier.idle()
         return moved
 
     async def _recover(self, until: float | None = None) -> int:
         runtime = await self._runtime()
-        return await recover(runtime.store, self.observe, runtime.hooks, runtime.courier, until)
+        return await recover(runtime.store, self.observe, runtime.hooks, runtime.courier, runtime.caller, until)
 
     async def run_slice(self, job: Job[Any] | str, *, budget: Duration) -> bool:
         """Run one slice of a job in this process, which needs no worker; for platforms that limit a process's time.
@@ -44,7 +45,10 @@ class Workerless(Verbs):
         Result: whether a slice ran. False: the job has ended, waits, or is another's just now.
         Raises JobNotFound.
         """
-        return await (await self._open()).slices.run(id_of(job), seconds(budget))
+        opened = await self._open()
+        ran = await opened.slices.run(id_of(job), seconds(budget))
+        await opened.settled()
+        return ran
 
     async def run_due(self, *, budget: Duration) -> int:
         """Move what is due, then run slices of claimable jobs while there is time; as many at once as a worker would.
@@ -58,4 +62,18 @@ class Workerless(Verbs):
         opened, time = await self._open(), seconds(budget)
         until = opened.store.now() + time
         await self._recover(until - time / 2)
-        return await opened.slices.run_all(self.concurrency, max(until - opened.store.now(), 0.0))
+        ran = await opened.slices.run_all(self.concurrency, max(until - opened.store.now(), 0.0))
+        await opened.settled()
+        return ran
+
+    async def dead_letter(self, job: Job[Any] | str, turn: int) -> bool:
+        """A push service gave up calling for a job at this turn; True if that ended it, for it has not gone on since.
+
+        Raises JobNotFound.
+        """
+
+        async def decide(job: Job[Any], now: float) -> Change | None:
+            return calling.dead_lettered(job, turn, now)
+
+        _, failed = await self._wish(id_of(job), ANY, decide)
+        return failed

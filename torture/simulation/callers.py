@@ -10,11 +10,11 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from outlast.app import Outlast
-from outlast.attempt import Runtime
 from outlast.context import Context
 from outlast.errors import IdempotencyKeyReused, JobConflict, JobNotFound, StoreUnavailable
 from outlast.job import Change, Event, Job, NewJob
 from outlast.opened import Opened
+from outlast.runtime import Runtime
 from outlast.stores.base import ANY, Owner, Store
 from torture.simulation.invariants import Violation
 from torture.simulation.plan import JobPlan, payload

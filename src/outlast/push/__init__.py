@@ -4,21 +4,41 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 from outlast.errors import ConfigurationError
-from outlast.push.base import Incoming, Place, Push, Unverified
+from outlast.push.base import Incoming, Named, Place, Publishes, Push, Unpublished, Unverified
+from outlast.push.caller import Caller
 from outlast.push.cron import Cron
+from outlast.push.qstash import QStash
 
-__all__ = ["Cron", "Incoming", "Place", "Push", "Unverified", "open_push"]
+__all__ = [
+    "Caller",
+    "Cron",
+    "Incoming",
+    "Named",
+    "Place",
+    "Publishes",
+    "Push",
+    "QStash",
+    "Unpublished",
+    "Unverified",
+    "default_push",
+    "open_push",
+]
 
-FORMS = "cron:"
+FORMS = "cron: and qstash:https://shop.example"
 
 
 def open_push(url: str) -> Push:
-    """The push that a URL names, such as `cron:?budget=55s`. Raises ConfigurationError for any other."""
+    """The push that a URL names, such as `cron:?budget=55s`, or `qstash:` and the service's own address.
+
+    Raises ConfigurationError for any other.
+    """
     parts = urlsplit(url)
     try:
         settings = _settings(parts.query)
         if parts.scheme == "cron" and not (parts.netloc or parts.path):
             return Cron(**settings)
+        if parts.scheme == "qstash":
+            return QStash(parts.path, **settings)
     except ValueError as error:
         raise ConfigurationError(f"the push URL {url[:64]!r}: {error}") from None
     raise ConfigurationError(f"no push is known for {url[:64]!r}; this release knows {FORMS}")

@@ -5,15 +5,15 @@ a job becomes claimable ─▶ `publish` ─▶ the queue of a service ─▶ PO
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from outlast.errors import OutlastError
 
 BUDGET = 55.0
 """Seconds that a call may take where nobody says otherwise: platforms end it after 60, or later."""
 
-Place = Literal["run", "sweep"]
-"""What a URL is for: to run a slice of the job that the call names, or to do what is due."""
+Place = Literal["run", "sweep", "dead"]
+"""What a URL is for: to run a slice of the job that is named, to do what is due, to hear that a call was given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,10 +25,26 @@ class Incoming:
     body: bytes
 
 
+class Named(NamedTuple):
+    """The job that a call names, and the turn it had when the call was asked for.
+
+    Whether a slice runs is for the claim to decide, and not for the turn.
+    """
+
+    job_id: str
+    turn: int
+
+
 class Unverified(OutlastError):
     """A call that is not the push's own; the message says why in a word or two, and nothing that helps to guess."""
 
     code = "unverified"
+
+
+class Unpublished(OutlastError):
+    """The service did not take a call; a sweep asks for it again."""
+
+    code = "unpublished"
 
 
 class Push(Protocol):
@@ -40,6 +56,15 @@ class Push(Protocol):
     budget: float
     """Seconds that a call may take."""
 
-    def received(self, call: Incoming) -> str | None:
-        """The id of the job that a call names; None if it names none. Raises Unverified unless it is the push's own."""
+    def received(self, call: Incoming) -> Named | None:
+        """The job that a call names; None if it names none. Raises Unverified unless the call is the push's own."""
+        ...
+
+
+@runtime_checkable
+class Publishes(Push, Protocol):
+    """A push that is told of each job which is to be called for."""
+
+    async def publish(self, named: Named, at: float | None) -> None:
+        """Have this job called for at a time in seconds since 1970; None: now. Raises Unpublished."""
         ...

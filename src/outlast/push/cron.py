@@ -32,7 +32,8 @@ class Cron:
             raise ConfigurationError(f"Cron needs a secret, in CRON_SECRET or by secret=; {WAY_OUT}")
 
     def received(self, call: Incoming) -> None:
-        if not carries(call, self._secret):
+        """Such a call names no job. Raises Unverified unless it is one to sweep and brings the secret."""
+        if call.place != "sweep" or not carries(call, self._secret):
             raise Unverified("the secret")
 
 

@@ -1,8 +1,12 @@
-"""What a push calls. Nobody is let in by name here: the push itself says whether a call is its own."""
+"""What a push calls. Nobody is let in by name here: the push itself says whether a call is its own.
+
+Every call that is verified is answered with 200, whatever becomes of the job: else the service would call again.
+"""
 
 from starlette.responses import Response
 
-from outlast.push import Incoming, Push, Unverified
+from outlast.errors import JobNotFound
+from outlast.push import Incoming, Named, Place, Push, Unverified
 from outlast.web.body import read_bytes
 from outlast.web.call import Call
 from outlast.web.problems import Problem
@@ -13,29 +17,64 @@ LARGEST = 256 << 10
 """Bytes of a call's body."""
 
 
+async def run(call: Call) -> Response:
+    """Run a slice of the job that is named. `ran` is false where there was none to run."""
+    push = _push(call)
+    if call.params["name"] != push.name:
+        raise _nothing_here()
+    named = await _received(call, push, "run")
+    try:
+        ran = named is not None and await call.app.run_slice(named.job_id, budget=push.budget)
+    except JobNotFound:
+        call.app.observe("push.unknown", job_id=_shown(named))
+        ran = False
+    return json_reply({"ran": ran})
+
+
 async def sweep(call: Call) -> Response:
     """Do what is due, and run jobs while there is time; any number of these may be under way at once."""
     push = _push(call)
-    incoming = Incoming("sweep", dict(call.request.headers), await read_bytes(call.request, LARGEST))
-    _received(push, incoming)
+    await _received(call, push, "sweep")
     return json_reply({"ran": await call.app.run_due(budget=push.budget)})
+
+
+async def dead(call: Call) -> Response:
+    """The service has given up a call."""
+    named = await _received(call, _push(call), "dead")
+    try:
+        failed = named is not None and await call.app.dead_letter(named.job_id, named.turn)
+    except JobNotFound:
+        failed = False
+    call.app.observe("push.dead", job_id=_shown(named), failed=failed)
+    return json_reply({"failed": failed})
 
 
 def _push(call: Call) -> Push:
     if call.app.push is None:
-        raise Problem("not_found", "there is nothing at this address")
+        raise _nothing_here()
     return call.app.push
 
 
-def _received(push: Push, incoming: Incoming) -> str | None:
+def _nothing_here() -> Problem:
+    return Problem("not_found", "there is nothing at this address")
+
+
+async def _received(call: Call, push: Push, place: Place) -> Named | None:
+    incoming = Incoming(place, dict(call.request.headers), await read_bytes(call.request, LARGEST))
     try:
         return push.received(incoming)
     except Unverified as error:
         raise Problem("unauthenticated", f"this call is not verified: {error}") from None
 
 
+def _shown(named: Named | None) -> str:
+    return "none" if named is None else ascii(named.job_id[:64])
+
+
 PUSH = (
     Route("GET", "/sweep", sweep, None),
     Route("POST", "/sweep", sweep, None),
+    Route("POST", "/dead", dead, None),
+    Route("POST", "/{name}", run, None),
 )
 """Below `/push`."""

@@ -1,6 +1,6 @@
 """Due jobs: what the clock alone must move, the longest due first."""
 
-from outlast import lifecycle
+from outlast import calling, lifecycle
 from outlast.ends import Webhook
 from outlast.job import Status
 from outlast.stores.base import LEASE, Lease, Store
@@ -89,6 +89,23 @@ class DueJobs:
         assert [job.id for job in await store.due(10) if job.id in kept] == []
         clock.advance(1_000)
         assert {job.id for job in await store.due(10)} == {job.id for job in jobs}
+
+    async def test_a_claimable_job_that_was_to_be_called_for_is_due_until_it_is_claimed(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        [job] = await store.insert([calling.new_to_call(new_job(store), store.now())])
+        clock.advance(calling.CALL_WITHIN)
+        assert [found.id for found in await store.due(10)] == [job.id]
+        assert calling.uncalled(job, store.now()) and lifecycle.due(job, store.now()) is None
+        again = await wrote(store, calling.called_again(job, store.now()))
+        assert (await store.due(10), again.tag) == ([], job.tag)
+        clock.advance(60)
+        assert [found.id for found in await store.due(10)] == [job.id]
+        taken = await claimed(store, again)
+        assert (await store.due(10), taken.next_at) == ([], None)
+        back = await wrote(store, calling.to_call(lifecycle.hand_back(taken, "yield", store.now()), store.now()))
+        clock.advance(calling.CALL_WITHIN)
+        assert ([found.id for found in await store.due(10)], back.tag is not None) == ([job.id], True)
 
     async def test_a_due_job_is_answered_as_it_is(self, store: Store, clock: FakeClock) -> None:
         jobs = [await delayed(store, metadata={"a": 1}), await waiting(store), await processing(store)]

@@ -1,0 +1,95 @@
+"""Has jobs called for: each that became claimable, and each that the clock will make so.
+
+There is no outbox here either. The write that makes a job claimable sets its `next_at` to 10 s from then: a claim takes
+it away again, and if none comes within that time, a sweep finds the job due and has it called for once more.
+
+    commit ─▶ publish ─▶ answer      a crash in between leaves a job that is due 10 s later
+"""
+
+import asyncio
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from contextvars import Context as Variables
+from typing import Any
+
+from outlast import calling
+from outlast.errors import OutlastError
+from outlast.job import Change, Job, NewJob
+from outlast.observe import Observe
+from outlast.push.base import Named, Publishes
+
+LINGER = 5.0
+"""Seconds that whoever goes waits for what is being published."""
+
+
+class Caller:
+    """Publishes for one event loop of a process.
+
+    Parameters
+    ----------
+    types: those that the app has handlers for; jobs of others are left to their apps. It may grow.
+    now: the store's clock.
+    """
+
+    def __init__(self, push: Publishes, types: Collection[str], observe: Observe, now: Callable[[], float]) -> None:
+        self._push = push
+        self._types = types
+        self._observe = observe
+        self._now = now
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._run_here: set[str] = set()
+
+    def owing(self, change: Change) -> Change:
+        """A change as it is to be committed."""
+        return calling.to_call(change, self._now())
+
+    def owing_new(self, new: NewJob) -> NewJob:
+        """A new job as it is to be stored."""
+        return calling.new_to_call(new, self._now())
+
+    def moved(self, job: Job[Any], change: Change) -> None:
+        """A change was committed to this job."""
+        now, after = self._now(), change.applied(job)
+        if change.place is not None and job.id not in self._run_here:
+            self._call(after, now)
+        elif change.place is None and "next_at" in change.set:
+            self._call(after, calling.calls_at(after, now))
+
+    def calls(self, job: Job[Any]) -> bool:
+        """True if this job is for this process to have called for."""
+        return job.type in self._types
+
+    def call(self, job: Job[Any]) -> None:
+        """Have this job called for as soon as there may be something to run. Returns at once."""
+        self._call(job, calling.calls_at(job, self._now()))
+
+    @contextmanager
+    def run_here(self, job_id: str) -> Iterator[None]:
+        """Within the block this job may become claimable, and nobody is called: this process is about to run it."""
+        self._run_here.add(job_id)
+        try:
+            yield
+        finally:
+            self._run_here.discard(job_id)
+
+    async def idle(self, patience: float = LINGER) -> None:
+        """Wait for what is being published, so many seconds at most."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=patience)
+
+    def _call(self, job: Job[Any], at: float | None) -> None:
+        if at is None or not self.calls(job):
+            return
+        publishing = self._publish(job, at if at > self._now() else None)
+        name = f"outlast calls for {job.id}"
+        task = asyncio.get_running_loop().create_task(publishing, name=name, context=Variables())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _publish(self, job: Job[Any], at: float | None) -> None:
+        try:
+            await self._push.publish(Named(job.id, job.turn), at)
+        except OutlastError as error:
+            self._observe("push.unpublished", of=job, why=str(error))
+        except Exception as error:
+            self._observe("push.broke", of=job, error=error)

@@ -1,0 +1,168 @@
+"""QStash: a service of Upstash that keeps calls in a queue, makes each when it is due, and again until it is answered.
+
+By its HTTP API and its signature rules as of August 2026 (upstash.com/docs/qstash). It needs no client library, which
+every cold start would pay for: a call is one request, made in a thread.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import os
+from collections.abc import Mapping, Sequence
+from math import ceil
+from time import time
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from outlast.errors import ConfigurationError
+from outlast.policy import Duration, seconds
+from outlast.push.base import BUDGET, Incoming, Named, Place, Unpublished
+from outlast.push.cron import carries, cron_secret
+from outlast.push.signature import require_signed
+
+if TYPE_CHECKING:
+    from http.client import HTTPConnection
+
+API = "https://qstash.upstash.io"
+
+PATIENCE = 5.0
+"""Seconds that QStash has to take a call."""
+
+RETRIES, PAUSE = 5, "min(60000, pow(2, retried) * 2000)"
+"""How often a call that was not answered well is made again, and after how many milliseconds: 2, 4, 8, 16, 32 s."""
+
+SLACK = 5.0
+"""Seconds that QStash waits for an answer beyond the budget."""
+
+FARTHEST = 6 * 86400.0
+"""Seconds for which QStash keeps a call on every plan; one for later comes too early, and is then put off again."""
+
+
+class QStash:
+    """Calls are published to QStash, which makes them.
+
+    Parameters
+    ----------
+    url: where the service is reached from outside: what comes before `/push/qstash`, such as `https://shop.example`.
+    token: of the account; None: `QSTASH_TOKEN`.
+    keys: that verify its calls, any number; None: the current and next one of the environment, of every region in it.
+    api: None: `QSTASH_URL`, else that of the EU.
+    budget: how long a call may take.
+
+    Raises ConfigurationError if one of them is missing, or the URL is none.
+    """
+
+    name = "qstash"
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        keys: Sequence[str] | None = None,
+        api: str | None = None,
+        budget: Duration = BUDGET,
+    ) -> None:
+        self.budget = seconds(budget)
+        self._url = _public(url)
+        self._api = urlsplit((api or os.environ.get("QSTASH_URL") or API).rstrip("/"))
+        self._token = token or os.environ.get("QSTASH_TOKEN")
+        self._keys = keys_of(os.environ) if keys is None else keys
+        self._secret = cron_secret(os.environ)
+        if not self._token:
+            raise ConfigurationError("QStash needs the token of your account, in QSTASH_TOKEN or by token=")
+        if isinstance(self._keys, str) or not self._keys or not all(self._keys):
+            names = "QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY"
+            raise ConfigurationError(f"QStash needs its signing keys, in {names} or by a list keys=")
+
+    # -- out --------------------------------------------------------------------------------------------------------
+
+    async def publish(self, named: Named, at: float | None) -> None:
+        """Have this job called for; the same turn of a job within ten minutes counts once. Raises Unpublished."""
+        status = await asyncio.to_thread(self._post, self._headers(named, at), _body(named))
+        if not 200 <= status < 300:
+            raise Unpublished(f"QStash answered {status}")
+
+    def _headers(self, named: Named, at: float | None) -> dict[str, str]:
+        headers = {
+            "Authorization": f"Bearer {self._token}",
+            "Content-Type": "application/json",
+            "Upstash-Deduplication-Id": f"{named.job_id}:{named.turn}",
+            "Upstash-Retries": str(RETRIES),
+            "Upstash-Retry-Delay": PAUSE,
+            "Upstash-Timeout": f"{ceil(self.budget + SLACK)}s",
+            "Upstash-Failure-Callback": self._address("dead"),
+        }
+        return headers if at is None else headers | {"Upstash-Not-Before": str(ceil(min(at, time() + FARTHEST)))}
+
+    def _post(self, headers: Mapping[str, str], body: bytes) -> int:
+        from http.client import HTTPException
+
+        connection = self._connection()
+        try:
+            connection.request("POST", f"{self._api.path}/v2/publish/{self._address('run')}", body, dict(headers))
+            return connection.getresponse().status
+        except (OSError, HTTPException) as error:
+            raise Unpublished(f"QStash does not answer ({type(error).__name__})") from None
+        finally:
+            connection.close()
+
+    def _connection(self) -> "HTTPConnection":
+        from http.client import HTTPConnection, HTTPSConnection
+
+        kind = HTTPSConnection if self._api.scheme == "https" else HTTPConnection
+        return kind(self._api.hostname or "", self._api.port, timeout=PATIENCE)
+
+    # -- in ---------------------------------------------------------------------------------------------------------
+
+    def received(self, call: Incoming) -> Named | None:
+        """The job that a call names; one to sweep may also carry `CRON_SECRET`. Raises Unverified."""
+        if call.place == "sweep" and carries(call, self._secret):
+            return None
+        token = call.headers.get("upstash-signature", "")
+        require_signed(token, self._keys, url=self._address(call.place), body=call.body, now=time())
+        return _named(_source(call.body) if call.place == "dead" else call.body)
+
+    def _address(self, place: Place) -> str:
+        return f"{self._url}/push/{self.name if place == 'run' else place}"
+
+
+def keys_of(environ: Mapping[str, str]) -> list[str]:
+    """The signing keys that are in an environment: of one region, or with the names of regions before them."""
+    ends = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY")
+    return [value for name, value in sorted(environ.items()) if name.endswith(ends) and value]
+
+
+def _public(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        form = "https://shop.example, or with the path below which /push is served"
+        raise ConfigurationError(f"QStash needs the address where this service is reached from outside: {form}")
+    return url.rstrip("/")
+
+
+def _body(named: Named) -> bytes:
+    return json.dumps({"jobId": named.job_id, "turn": named.turn}).encode()
+
+
+def _named(body: bytes) -> Named | None:
+    fields = _fields(body)
+    job_id, turn = fields.get("jobId"), fields.get("turn")
+    return Named(job_id, turn) if isinstance(job_id, str) and isinstance(turn, int) else None
+
+
+def _source(body: bytes) -> bytes:
+    """What a failure callback says was the body of the call that was given up."""
+    try:
+        return base64.b64decode(str(_fields(body).get("sourceBody", "")))
+    except (binascii.Error, ValueError):
+        return b""
+
+
+def _fields(body: bytes) -> Mapping[str, Any]:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

@@ -401,7 +401,7 @@ class Outlast(Workerless):
         if not first:
             return await asyncio.shield(asyncio.wrap_future(connecting))
         try:
-            connecting.set_result(await connected(self.store or default_store(os.environ), self.observe))
+            connecting.set_result(await connected(self.store or default_store(os.environ), self.observe, os.environ))
         except BaseException as error:
             self._connecting = None
             connecting.set_exception(error)

@@ -1,6 +1,7 @@
 """What exists while an app is connected: the store, and on each event loop what hears, wakes, sweeps, runs, tells."""
 
 from asyncio import AbstractEventLoop, Event, gather
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from outlast.observe import Observe
@@ -8,6 +9,7 @@ from outlast.runtime import Runtime
 from outlast.slices import Slices
 from outlast.stores import open_store
 from outlast.stores.base import Store
+from outlast.stores.default import require_lasting
 from outlast.sweep import Sweeper
 
 SETTLES = 3.0
@@ -40,8 +42,10 @@ class Opened:
             await self.runtime.courier.drain()
 
 
-async def connected(chosen: str | Store, observe: Observe) -> Store:
-    """The store, opened, and told of in the log with its warnings."""
+async def connected(chosen: str | Store, observe: Observe, environ: Mapping[str, str]) -> Store:
+    """The store, opened, and told of in the log with its warnings. Raises what `open_store` and `Store.open` do."""
+    if isinstance(chosen, str):
+        require_lasting(chosen, environ)
     store = open_store(chosen) if isinstance(chosen, str) else chosen
     await store.open()
     about = store.describe()

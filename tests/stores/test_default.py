@@ -1,8 +1,11 @@
 """Which store it is where the app names none."""
 
+from pathlib import Path
+
 import pytest
 
-from outlast.errors import ConfigurationError
+from outlast import Outlast
+from outlast.errors import ConfigurationError, StoreRefused
 from outlast.stores import open_store
 from outlast.stores.default import DEFAULT_STORE, default_store
 
@@ -27,3 +30,17 @@ def test_the_address_of_supabases_web_api_alone_is_an_error_that_says_what_to_us
         default_store({"SUPABASE_URL": API})
     with pytest.raises(ConfigurationError, match="SUPABASE_DB_URL"):
         open_store(API)
+
+
+@pytest.mark.parametrize("variable", ["VERCEL", "AWS_LAMBDA_FUNCTION_NAME", "K_SERVICE", "NETLIFY"])
+async def test_a_file_is_refused_where_the_disk_goes_with_the_process(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "1")
+    url = f"sqlite:///{tmp_path}/jobs.db"
+    with pytest.raises(StoreRefused, match="OUTLAST_STORE"):
+        async with Outlast(url):
+            pass
+    assert list(tmp_path.iterdir()) == []
+    async with Outlast("memory://"):
+        pass

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from outlast.errors import ConfigurationError
+from outlast.errors import ConfigurationError, StoreRefused
 
 DEFAULT_STORE = "sqlite:///outlast.db"
 
@@ -17,6 +17,26 @@ def default_store(environ: Mapping[str, str]) -> str:
     if not named and environ.get("SUPABASE_URL"):
         raise ConfigurationError(f"SUPABASE_URL names no database. {SUPABASE}; or name another store by OUTLAST_STORE")
     return named or DEFAULT_STORE
+
+
+def require_lasting(url: str, environ: Mapping[str, str]) -> None:
+    """Raise StoreRefused for a file where each process has a disk of its own, which goes with it."""
+    platform = next((name for variable, name in PLATFORMS.items() if environ.get(variable)), None)
+    if platform is not None and urlsplit(url).scheme == "sqlite":
+        raise StoreRefused(
+            f"{platform} gives each process a disk of its own and throws it away, and a SQLite file with it. Name a "
+            "store that lasts in OUTLAST_STORE, such as Supabase by the connection string of its pooler "
+            "(postgresql://...:6543/postgres), or Upstash by rediss://...; both have free plans"
+        )
+
+
+PLATFORMS = {
+    "VERCEL": "Vercel",
+    "AWS_LAMBDA_FUNCTION_NAME": "AWS Lambda",
+    "K_SERVICE": "Cloud Run",
+    "NETLIFY": "Netlify",
+}
+"""Variables that serverless platforms set, and their names."""
 
 
 def is_supabase(url: str) -> bool:

@@ -79,6 +79,7 @@ class Attempt:
         self._until = _ends_at(job)
         self._window = window
         self._cut_at = None if window is None else window.ends
+        self._costs = window is None or window.costs
         self._task: asyncio.Task[None] | None = None
         self._context: Context | None = None
         self._outcome: Outcome | None = None
@@ -224,7 +225,7 @@ class Attempt:
             if self._leave_by is not None and (context is None or not context.busy or now >= self._leave_by):
                 return HandedBack("deploy")
             if self._cut_at is not None and (now >= self._cut_at or (context is not None and context.at_boundary)):
-                return HandedBack("yield", self._recorder.progressed)
+                return HandedBack("yield", self._recorder.progressed or not self._costs)
 
     @property
     def cancel_wanted(self) -> bool:

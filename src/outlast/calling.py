@@ -52,6 +52,12 @@ def calls_at(job: Job[Any], now: float) -> float | None:
     return now if job.tag is not None else job.next_at
 
 
+def stale(job: Job[Any], now: float) -> bool:
+    """True for a live job that a sweep should have moved, or called for, by now."""
+    times = (job.next_at, job.lease_until)
+    return not job.ended and any(time is not None and time <= now for time in times)
+
+
 def dead_lettered(job: Job[Any], turn: int, now: float) -> Change | None:
     """The service gave up a call that was made at this turn of the job; None if the job has gone on since."""
     if job.ended or job.status is Status.PROCESSING or job.turn != turn:

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from outlast import calling
 from outlast.attempt import UNWIND, Attempt
@@ -32,8 +32,11 @@ EARLY = 2.0
 LINGER = 1.0
 """Seconds that a handler whose slice is over has to unwind before the call is answered."""
 
-Run = Callable[[Job[Any], float], Coroutine[Any, Any, None]]
-"""Runs a slice of a claimed job, which must be over by a time of the store."""
+
+class Run(Protocol):
+    """Runs a slice of a claimed job, which must be over by a time of the store."""
+
+    def __call__(self, job: Job[Any], until: float, *, costs: bool = True) -> Coroutine[Any, Any, None]: ...
 
 
 class Slices:
@@ -62,8 +65,11 @@ class Slices:
         self._took: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
         self._unwinding: set[asyncio.Task[None]] = set()
 
-    async def run(self, id: str, budget: float) -> bool:
-        """Run a slice of this job, in so many seconds; False if there is none to run. Raises JobNotFound."""
+    async def run(self, id: str, budget: float, *, costs: bool = True) -> bool:
+        """Run a slice of this job, in so many seconds; False if there is none to run. Raises JobNotFound.
+
+        `costs`: an attempt is used up if it records no step.
+        """
         until, job = self._store.now() + budget, await self._readied(id)
         if job.tag is None or job.type not in self._handlers:
             self._put_off(job)
@@ -71,7 +77,7 @@ class Slices:
         async with self._running() as run:
             claimed = await self._store.claim(1, [job.type], self.id, ids=[id], ttl=self._ttl)
             for job in claimed.jobs:
-                await run(job, until)
+                await run(job, until, costs=costs)
         return bool(claimed.jobs)
 
     async def run_all(self, at_once: int, budget: float) -> int:
@@ -133,9 +139,11 @@ class Slices:
                 finally:
                     await renewer.stop()
 
-    async def _run(self, runtime: Runtime, renewer: Renewer, job: Job[Any], until: float) -> None:
+    async def _run(
+        self, runtime: Runtime, renewer: Renewer, job: Job[Any], until: float, *, costs: bool = True
+    ) -> None:
         over, now = asyncio.Event(), self._store.now()
-        window = Window(now, until - now, self._took[job.type])
+        window = Window(now, until - now, self._took[job.type], costs=costs)
         attempt = Attempt(job, self._handlers[job.type], runtime, _nothing, lambda _: over.set(), window)
         lease = Lease(job.id, job.lease or "")
         renewer.hold(lease, job.turn, window.ends - now + UNWIND, attempt.turned, attempt.lose)

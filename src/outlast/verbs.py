@@ -171,9 +171,14 @@ class Verbs(ABC):
     async def wait(self, job: Job[T] | str, timeout: Duration | None = None, *, owner: Owner = ANY) -> Job[T]:
         """The job once it has ended, whatever its end, with its result decoded.
 
+        Where a push is set and no worker takes such jobs, a job that has not begun is run here meanwhile: one slice, so
+        that a short job needs no call from outside. It costs no attempt if it gets nowhere within the time.
+
         Raises WaitTimeout if it is still live after `timeout`, JobNotFound.
         """
-        ended = await self._await(id_of(job), lambda job: job.ended, timeout, owner)
+        until = await self._until(timeout)
+        await self._meanwhile(id_of(job), until, owner)
+        ended = await self._await(id_of(job), lambda job: job.ended, until, owner)
         if not ended.ended:
             why = "as the app closes" if timeout is None else f"after {timeout} s"
             raise WaitTimeout(f"{ended.id} is still {ended.status} {why}; it goes on, wait again or follow it")
@@ -181,13 +186,17 @@ class Verbs(ABC):
 
     async def changed_since(self, id: str, version: int, timeout: Duration, *, owner: Owner = ANY) -> Job[Any]:
         """The job as soon as its version is above `version`, or as it is after `timeout`."""
-        return await self._await(id, lambda job: job.version > version, timeout, owner)
+        return await self._await(id, lambda job: job.version > version, await self._until(timeout), owner)
 
-    async def _await(
-        self, id: str, enough: Callable[[Job[Any]], bool], timeout: Duration | None, owner: Owner
-    ) -> Job[Any]:
+    async def _until(self, timeout: Duration | None) -> float | None:
+        return None if timeout is None else await self.now() + seconds(timeout)
+
+    @abstractmethod
+    async def _meanwhile(self, id: str, until: float | None, owner: Owner) -> None:
+        """What whoever waits for the end of a job does for it first."""
+
+    async def _await(self, id: str, enough: Callable[[Job[Any]], bool], until: float | None, owner: Owner) -> Job[Any]:
         opened = await self._open()
-        until = None if timeout is None else opened.store.now() + seconds(timeout)
         with opened.runtime.hub.reading(id) as grown:
             while True:
                 grown.clear()

@@ -20,9 +20,13 @@ class Window:
     begins: by the store's clock.
     budget: seconds that the slice has in all.
     history: seconds that the last steps of this type took; those of this slice are added to it.
+    costs: whether an attempt is used up if the slice records no step.
     """
 
-    def __init__(self, begins: float, budget: float, history: "deque[float] | None" = None) -> None:
+    def __init__(
+        self, begins: float, budget: float, history: "deque[float] | None" = None, *, costs: bool = True
+    ) -> None:
+        self.costs = costs
         self._kept = min(PART * budget, MOST)
         self.ends = begins + budget - self._kept
         self._middle = (begins + self.ends) / 2

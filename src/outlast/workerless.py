@@ -6,8 +6,12 @@ from outlast import calling, unused
 from outlast.job import Change, Job
 from outlast.observe import Observe
 from outlast.policy import Duration, seconds
+from outlast.push import Push
 from outlast.sweep import recover
-from outlast.verbs import ANY, Verbs, id_of
+from outlast.verbs import ANY, Owner, Verbs, id_of
+
+MOMENT = 1.0
+"""Seconds after which a sweep on the way begins no further round."""
 
 
 class Workerless(Verbs):
@@ -15,6 +19,8 @@ class Workerless(Verbs):
 
     concurrency: int
     observe: Observe
+    push: Push | None
+    _looking = False
 
     async def sweep(self) -> int:
         """Move all that is due now, and see the deliveries out; answers how many jobs were moved or removed.
@@ -65,6 +71,36 @@ class Workerless(Verbs):
         ran = await opened.slices.run_all(self.concurrency, max(until - opened.store.now(), 0.0))
         await opened.settled()
         return ran
+
+    async def _meanwhile(self, id: str, until: float | None, owner: Owner) -> None:
+        if self.push is None or not await self._is_nobody_s(id, owner):
+            return
+        opened, budget = await self._open(), self.push.budget
+        left = budget if until is None else min(until - opened.store.now(), budget)
+        await opened.slices.run(id, max(left, 0.0), costs=False)
+        await opened.settled()
+
+    async def _is_nobody_s(self, id: str, owner: Owner) -> bool:
+        """True for a job that has not begun, if no worker takes such jobs."""
+        found = await self.get(id, owner=owner)
+        if found.tag is None or found.attempt > 0:
+            return False
+        return not any(found.type in worker.types for worker in await self.workers())
+
+    async def look_after(self, job: Job[Any]) -> bool:
+        """Sweep for a moment if this job should have been moved by now, where a push is set; True if that was done.
+
+        Whoever asks for a job is often the only one who comes by, where nothing runs between two calls.
+        """
+        if self.push is None or self._looking or not calling.stale(job, await self.now()):
+            return False
+        self._looking = True
+        try:
+            await self._recover(await self.now() + MOMENT)
+            await (await self._runtime()).called()
+        finally:
+            self._looking = False
+        return True
 
     async def dead_letter(self, job: Job[Any] | str, turn: int) -> bool:
         """A push service gave up calling for a job at this turn; True if that ended it, for it has not gone on since.

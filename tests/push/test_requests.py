@@ -1,0 +1,149 @@
+"""What a request does itself where no worker is: run what is waited for, and sweep for a job that is stale."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import httpx2
+import pytest
+
+from outlast import Context, Outlast, Status, WaitTimeout
+from outlast.push import Cron
+from outlast.stores.memory import MemoryStore
+from outlast.testing import FakeClock
+from outlast.web.service import service
+from tests.push.ground import SECRET, make_app
+from tests.push.test_calls import Recorded
+from tests.web.ground import client, eventually
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+async def app(clock: FakeClock) -> AsyncIterator[Outlast]:
+    async with make_app(MemoryStore(clock=clock), push=Cron(secret=SECRET, budget=100)) as app:
+        yield app
+
+
+@pytest.fixture
+async def http(app: Outlast) -> AsyncIterator[httpx2.AsyncClient]:
+    async with client(service(app, worker=False)) as http:
+        yield http
+
+
+# -- whoever waits runs it ------------------------------------------------------------------------------------------
+
+
+async def test_a_short_job_is_answered_by_the_request_that_submits_it(http: httpx2.AsyncClient) -> None:
+    body = {"type": "count", "payload": {"to": 2}}
+    reply = await http.post("/jobs", json=body, headers={"Prefer": "wait=20"})
+    assert (reply.status_code, reply.json()["status"], reply.json()["result"]) == (200, "completed", [0, 1])
+
+
+async def test_a_long_job_is_accepted_and_goes_on_with_the_next_call(
+    app: Outlast, http: httpx2.AsyncClient, clock: FakeClock
+) -> None:
+    body = {"type": "count", "payload": {"to": 9}}
+    asking = asyncio.create_task(http.post("/jobs", json=body, headers={"Prefer": "wait=10"}))
+    await eventually(lambda: _has_yielded(app))
+    clock.advance(1)
+    reply = await asking
+    assert (reply.status_code, reply.json()["status"]) == (202, "queued")
+    job = await app.get(reply.json()["id"])
+    assert len(await app.steps(job.id)) == 3
+    while await app.run_slice(job, budget=10):
+        pass
+    assert ((await app.get(job)).status, (await app.get(job)).attempt) == (Status.COMPLETED, 1)
+
+
+async def _has_yielded(app: Outlast) -> bool:
+    return any(job.attempt == 1 and job.status is Status.QUEUED for job in await app.list())
+
+
+async def test_a_wait_that_is_too_short_for_a_step_costs_no_attempt(app: Outlast, clock: FakeClock) -> None:
+    async def long() -> str:
+        clock.advance(4)
+        if clock.now() < began + 5:
+            await asyncio.Event().wait()
+        return "done"
+
+    @app.handler(retries=0)
+    async def slow(ctx: Context) -> str:
+        return await ctx.step("long", long)
+
+    job, began = await slow.submit(), clock.now()
+    with pytest.raises(WaitTimeout):
+        await app.wait(job, 4)
+    now = await app.get(job.id)
+    assert (now.status, now.resumes) == (Status.QUEUED, True)
+    assert await app.run_slice(now, budget=60)
+    assert ((await app.get(job)).result, (await app.get(job)).attempt) == ("done", 1)
+
+
+async def test_only_the_first_slice_is_run_by_who_waits(app: Outlast) -> None:
+    job = await app.submit("count", {"to": 9})
+    assert await app.run_slice(job, budget=10)
+    with pytest.raises(WaitTimeout):
+        await app.wait(job, 0)
+    assert len(await app.steps(job.id)) == 3
+
+
+async def test_where_a_worker_takes_such_jobs_it_is_left_to_it(app: Outlast) -> None:
+    other = make_app(app.store)
+
+    @other.handler
+    async def elsewhere(ctx: Context) -> str:
+        return str(ctx.job.worker)
+
+    @app.handler(name="elsewhere")
+    async def here(ctx: Context) -> str:
+        return "here"
+
+    async with other, other.working(types=["elsewhere"]) as worker:
+        assert (await app.wait(await app.submit("elsewhere", {}))).result == worker.id
+        assert (await app.wait(await app.submit("count", {"to": 1}))).result == [0]
+
+
+async def test_without_a_push_a_wait_only_waits(clock: FakeClock) -> None:
+    async with make_app(MemoryStore(clock=clock)) as app:
+        with pytest.raises(WaitTimeout):
+            await app.wait(await app.submit("count", {"to": 1}), 0)
+
+
+# -- whoever asks sweeps --------------------------------------------------------------------------------------------
+
+
+async def test_to_ask_for_a_job_of_a_killed_process_takes_it_over(
+    app: Outlast, http: httpx2.AsyncClient, clock: FakeClock
+) -> None:
+    job, store = await app.submit("count", {"to": 1}), app.store
+    assert isinstance(store, MemoryStore)
+    await store.claim(1, ["count"], "gone")
+    assert (await http.get(f"/jobs/{job.id}")).json()["status"] == "processing"
+    clock.advance(30)
+    assert (await http.get(f"/jobs/{job.id}")).json()["status"] == "queued"
+
+
+async def test_to_ask_for_a_job_that_nobody_was_called_for_calls(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock)
+    push = Recorded(store)
+    async with make_app(store, push=push) as app, client(service(app, worker=False)) as http:
+        push.down = True
+        job = await app.submit("count", {"to": 1})
+        push.down = False
+        await http.get(f"/jobs/{job.id}")
+        assert push.taken() == [], "its own process still has time"
+        clock.advance(10)
+        await asyncio.gather(*(http.get(f"/jobs/{job.id}") for _ in range(5)))
+        assert push.taken() == [(job.id, None, "queued")]
+
+
+async def test_without_a_push_to_ask_moves_nothing(clock: FakeClock) -> None:
+    store = MemoryStore(clock=clock)
+    async with make_app(store) as app, client(service(app, worker=False)) as http:
+        job = await app.submit("count", {"to": 1})
+        await store.claim(1, ["count"], "gone")
+        clock.advance(30)
+        assert (await http.get(f"/jobs/{job.id}")).json()["status"] == "processing"

@@ -117,9 +117,10 @@ class Slices:
             return await self._found(id) if await sweep.move([job]) else job
 
     def _put_off(self, job: Job[Any]) -> None:
-        """The call came early: another is to come when the job is due."""
+        """Another call is to come when there may be something to run: the job is due, or its holder may be dead."""
         if self._runtime.caller is not None and job.tag is None:
-            self._runtime.caller.call(job)
+            at = job.lease_until if job.lease is not None else calling.calls_at(job, self._store.now())
+            self._runtime.caller.call_at(job, at)
 
     async def _found(self, id: str) -> Job[Any]:
         job = await self._runtime.one.get(id)

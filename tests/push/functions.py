@@ -16,7 +16,7 @@ from outlast.web.service import service
 NOTES = Path(os.environ.get("NOTES", "notes"))
 """Where what really happened is written down, by whichever process."""
 
-app = Outlast(limits=Limits(stream=4.0))
+app = Outlast(limits=Limits(stream=4.0), lease=float(os.environ.get("LEASE", "30")))
 
 
 def note(words: str) -> None:

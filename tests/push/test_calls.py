@@ -270,6 +270,19 @@ async def test_a_call_that_comes_early_is_put_off(app: Outlast, push: Recorded, 
     assert (await app.run_slice(job, budget=10), push.taken()) == (False, [(job.id, 3000.0, "queued")])
 
 
+async def test_a_call_that_finds_the_job_held_comes_again_when_its_holder_may_be_dead(
+    app: Outlast, push: Recorded, store: MemoryStore, clock: FakeClock
+) -> None:
+    job = await app.submit("count", {"to": 1})
+    await store.claim(1, ["count"], "gone")
+    clock.advance(10)
+    push.taken()
+    assert (await app.run_slice(job, budget=10), push.taken()) == (False, [(job.id, 20.0, "processing")])
+    clock.advance(20)
+    assert (await app.run_slice(job, budget=10), push.taken()) == (True, [])
+    assert ((await app.get(job)).status, (await app.get(job)).attempt) == (Status.COMPLETED, 2)
+
+
 async def test_a_call_that_comes_a_moment_early_waits(app: Outlast, push: Recorded, clock: FakeClock) -> None:
     job = await app.submit("count", {"to": 1}, delay=60)
     clock.advance(59)

@@ -12,6 +12,7 @@ import httpx2
 import pytest
 import qstash
 
+from outlast import Outlast
 from tests.web.ground import Frame, ended, frames
 from torture.serverless.platform import Platform
 from torture.serverless.queue import Queue
@@ -103,6 +104,24 @@ async def test_copies_of_each_call_run_nothing_twice_and_rolled_keys_are_known(
     queue.key = NEXT
     assert (await ended(http, job["id"]))["status"] == "completed"
     assert {name: times for name, times in notes().items() if name != "slice"} == {f"step {n}": 1 for n in range(4)}
+
+
+@pytest.mark.slow
+async def test_what_a_killed_function_held_goes_on_by_the_queue_alone(
+    platform: Platform, http: httpx2.AsyncClient, notes: Callable[[], Counter[str]]
+) -> None:
+    # A budget that the platform does not grant: the slice is killed in a step, and its lease is still good when the
+    # queue calls again.
+    platform.environ |= {"OUTLAST_PUSH": f"qstash:{platform.url}?budget=60s", "LEASE": "5"}
+    platform.limit = 4.0
+    job = await submitted(http, steps=5, seconds=1.0)
+    # Read past the platform, for a request there would sweep.
+    async with Outlast(platform.environ["OUTLAST_STORE"]) as reader, asyncio.timeout(60):
+        while not (now := await reader.get(job["id"])).ended:
+            await asyncio.sleep(0.1)
+    assert (now.status, now.result, platform.counts["killed at the limit"] > 0) == ("completed", 5, True)
+    done = notes()
+    assert 2 <= done.pop("slice") <= now.attempt and 5 <= sum(done.values()) < 5 + now.attempt
 
 
 @pytest.mark.slow

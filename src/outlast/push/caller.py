@@ -51,9 +51,9 @@ class Caller:
         """A change was committed to this job."""
         now, after = self._now(), change.applied(job)
         if change.place is not None and job.id not in self._run_here:
-            self._call(after, now)
+            self.call_at(after, now)
         elif change.place is None and "next_at" in change.set:
-            self._call(after, calling.calls_at(after, now))
+            self.call_at(after, calling.calls_at(after, now))
 
     def calls(self, job: Job[Any]) -> bool:
         """True if this job is for this process to have called for."""
@@ -61,7 +61,17 @@ class Caller:
 
     def call(self, job: Job[Any]) -> None:
         """Have this job called for as soon as there may be something to run. Returns at once."""
-        self._call(job, calling.calls_at(job, self._now()))
+        self.call_at(job, calling.calls_at(job, self._now()))
+
+    def call_at(self, job: Job[Any], at: float | None) -> None:
+        """Have this job called for at a time of the store; None: not at all. Returns at once."""
+        if at is None or not self.calls(job):
+            return
+        publishing = self._publish(job, at if at > self._now() else None)
+        name = f"outlast calls for {job.id}"
+        task = asyncio.get_running_loop().create_task(publishing, name=name, context=Variables())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     @contextmanager
     def run_here(self, job_id: str) -> Iterator[None]:
@@ -76,15 +86,6 @@ class Caller:
         """Wait for what is being published, so many seconds at most."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=patience)
-
-    def _call(self, job: Job[Any], at: float | None) -> None:
-        if at is None or not self.calls(job):
-            return
-        publishing = self._publish(job, at if at > self._now() else None)
-        name = f"outlast calls for {job.id}"
-        task = asyncio.get_running_loop().create_task(publishing, name=name, context=Variables())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _publish(self, job: Job[Any], at: float | None) -> None:
         try:

@@ -28,7 +28,7 @@ async def read_text(request: Request, limit: int) -> str:
     return _decoded(await _read(request, limit))
 
 
-async def read_bytes(request: Request, limit: int) -> bytes:
+async def read_raw(request: Request, limit: int) -> bytes:
     """The body as it came, whatever it says it is; empty if there is none. Raises Problem."""
     return await _read(request, limit)
 

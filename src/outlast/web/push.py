@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from outlast.errors import JobNotFound
 from outlast.push import Incoming, Named, Place, Push, Unverified
-from outlast.web.body import read_bytes
+from outlast.web.body import read_raw
 from outlast.web.call import Call
 from outlast.web.problems import Problem
 from outlast.web.replies import json_reply
@@ -60,7 +60,7 @@ def _nothing_here() -> Problem:
 
 
 async def _received(call: Call, push: Push, place: Place) -> Named | None:
-    incoming = Incoming(place, dict(call.request.headers), await read_bytes(call.request, LARGEST))
+    incoming = Incoming(place, dict(call.request.headers), await read_raw(call.request, LARGEST))
     try:
         return push.received(incoming)
     except Unverified as error:

@@ -73,6 +73,11 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "job %(job_id)s (%(type)s): nobody was called for it (%(why)s); a sweep tries again",
     ),
     "push.broke": (logging.ERROR, "job %(job_id)s (%(type)s): calling for it broke off; a sweep tries again"),
+    "push.shortened": (
+        logging.WARNING,
+        "the platform leaves a call %(granted)s s, less than the budget of %(budget)s s, and slices end by "
+        "then; have it allow more, or set the budget to what it allows",
+    ),
     "push.unknown": (logging.WARNING, "a call names %(job_id)s, which is no job here; it may have been removed"),
     "push.dead": (
         logging.ERROR,

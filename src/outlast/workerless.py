@@ -7,6 +7,7 @@ from outlast.job import Change, Job
 from outlast.observe import Observe
 from outlast.policy import Duration, seconds
 from outlast.push import Push
+from outlast.push.deadline import granted
 from outlast.sweep import recover
 from outlast.verbs import ANY, Owner, Verbs, id_of
 
@@ -75,7 +76,7 @@ class Workerless(Verbs):
     async def _meanwhile(self, id: str, until: float | None, owner: Owner) -> None:
         if self.push is None or not await self._is_nobody_s(id, owner):
             return
-        opened, budget = await self._open(), self.push.budget
+        opened, budget = await self._open(), granted(self.push)
         left = budget if until is None else min(until - opened.store.now(), budget)
         await opened.slices.run(id, max(left, 0.0), costs=False)
         await opened.settled()

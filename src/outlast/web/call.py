@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 from starlette.requests import Request
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from outlast.app import Outlast
 from outlast.job import Event, Job
 from outlast.principal import Principal
+from outlast.push.deadline import left
 from outlast.verbs import Owner
 from outlast.web.backlog import Backlog
 from outlast.web.holder import Holder
@@ -35,6 +37,9 @@ class Shared:
 
 
 FRAMES = 256
+
+ANSWERED = 2.0
+"""Seconds that an answer has to leave in, before the platform ends its request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,16 @@ class Call:
     def is_told_owners(self) -> bool:
         """False for the holder of a token, which may have been passed on."""
         return not isinstance(self.principal, Holder)
+
+    @property
+    def longest_wait(self) -> float:
+        """Seconds that this request may wait for news."""
+        return self.within(self.app.limits.wait)
+
+    def within(self, cap: float) -> float:
+        """Seconds: a cap of ours, or what the platform leaves this request less 2 s to answer in, if that is less."""
+        told = left(self.request.scope)
+        return cap if told is None else min(cap, max(floor(told - ANSWERED), 0))
 
     async def submits(self, count: int = 1) -> dict[str, str]:
         """Count submits of the caller's; answers the headers that say how many are left. Raises Problem at a cap."""

@@ -46,7 +46,7 @@ async def _page(call: Call, job: Job[Any], after: int, *, lost: bool) -> Respons
     read = query.each(
         after=lambda: query.whole(params, "after", 0, 0),
         limit=lambda: query.whole(params, "limit", query.EVENTS_PAGE, 1, query.MAX_EVENTS_PAGE),
-        seconds=lambda: query.wait(params, call.app.limits.wait),
+        seconds=lambda: query.wait(params, call.longest_wait),
     )
     if lost:
         return await _restart(call, job)

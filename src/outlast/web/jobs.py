@@ -29,7 +29,7 @@ from outlast.web.tokens import to_follow, used_up
 
 async def submit(call: Call) -> Response:
     """Accept a job. 202: it is committed. 200: it has ended, within the time that the caller prefers to wait."""
-    key, prefers = _idempotency_key(call), preference(call.request, call.app.limits.wait, "respond-async")
+    key, prefers = _idempotency_key(call), preference(call.request, call.longest_wait, "respond-async")
     asked = decode(read_members(await read_text(call.request, largest_body(call))), call.app.limits)
     left = await call.submits()
     async with used_up(call, asked.type):
@@ -100,12 +100,12 @@ async def show(call: Call) -> Response:
     """One job; with `wait`, as soon as there is news of it."""
     params = call.request.query_params
     read = query.each(
-        wait=lambda: query.wait(params, call.app.limits.wait),
+        wait=lambda: query.wait(params, call.longest_wait),
         since=lambda: query.since(params),
         include=lambda: query.words(params, "include", ("payload", "attempts")),
     )
     since, include = read["since"], read["include"]
-    prefers = preference(call.request, call.app.limits.wait) if read["wait"] is None else Preference(read["wait"], "")
+    prefers = preference(call.request, call.longest_wait) if read["wait"] is None else Preference(read["wait"], "")
     payload = "payload" in include
     if "attempts" in include:
         require_operator(call.principal, call.request)

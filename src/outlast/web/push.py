@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from outlast.errors import JobNotFound
 from outlast.push import Incoming, Named, Place, Push, Unverified
+from outlast.push.deadline import granted
 from outlast.web.body import read_raw
 from outlast.web.call import Call
 from outlast.web.problems import Problem
@@ -16,6 +17,9 @@ from outlast.web.surface import Route
 LARGEST = 256 << 10
 """Bytes of a call's body."""
 
+STARTED = 5.0
+"""Seconds of its time that a call may have taken to come here, in a process that had to start for it."""
+
 
 async def run(call: Call) -> Response:
     """Run a slice of the job that is named. `ran` is false where there was none to run."""
@@ -24,7 +28,7 @@ async def run(call: Call) -> Response:
         raise _nothing_here()
     named = await _received(call, push, "run")
     try:
-        ran = named is not None and await call.app.run_slice(named.job_id, budget=push.budget)
+        ran = named is not None and await call.app.run_slice(named.job_id, budget=_budget(call, push))
     except JobNotFound:
         call.app.observe("push.unknown", job_id=_shown(named))
         ran = False
@@ -35,7 +39,7 @@ async def sweep(call: Call) -> Response:
     """Do what is due, and run jobs while there is time; any number of these may be under way at once."""
     push = _push(call)
     await _received(call, push, "sweep")
-    return json_reply({"ran": await call.app.run_due(budget=push.budget)})
+    return json_reply({"ran": await call.app.run_due(budget=_budget(call, push))})
 
 
 async def dead(call: Call) -> Response:
@@ -65,6 +69,14 @@ async def _received(call: Call, push: Push, place: Place) -> Named | None:
         return push.received(incoming)
     except Unverified as error:
         raise Problem("unauthenticated", f"this call is not verified: {error}") from None
+
+
+def _budget(call: Call, push: Push) -> float:
+    """Seconds that this call may take; the log says once if they are fewer than the push was promised."""
+    budget, observe = granted(push, call.request.scope), call.app.observe
+    if budget + STARTED < push.budget and not observe.counts["push.shortened"]:
+        observe("push.shortened", granted=round(budget), budget=round(push.budget))
+    return budget
 
 
 def _shown(named: Named | None) -> str:

@@ -176,8 +176,8 @@ class Lifetime(NamedTuple):
 
 
 async def lifetime(call: Call) -> Lifetime:
-    """As long as any stream, and no longer than the caller's token is good."""
-    most = call.app.limits.stream
+    """As long as any stream, no longer than the platform serves it, and no longer than the caller's token is good."""
+    most = call.within(call.app.limits.stream)
     if isinstance(call.principal, Holder):
         left = call.principal.token.expires_at - await call.app.now()
         if left < most:

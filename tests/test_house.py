@@ -86,6 +86,7 @@ HOUSE = (
     "bulk",
     "copying",
     "tokens",
+    "notices",
     "opened",
     "verbs",
     "workerless",

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from difflib import get_close_matches
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
-from outlast import attachments, totals, unused
+from outlast import attachments, notices, totals, unused
 from outlast.alarms import Alarms
 from outlast.aside import Aside, require_no_loop
 from outlast.capture import capturing
@@ -401,7 +401,10 @@ class Outlast(Workerless):
         if not first:
             return await asyncio.shield(asyncio.wrap_future(connecting))
         try:
-            connecting.set_result(await connected(self.store or default_store(os.environ), self.observe, os.environ))
+            store = await connected(self.store or default_store(os.environ), self.observe, os.environ)
+            if self.push is not None and self._delivers:
+                notices.tell(self.observe, self.push, self.handlers.values(), os.environ)
+            connecting.set_result(store)
         except BaseException as error:
             self._connecting = None
             connecting.set_exception(error)

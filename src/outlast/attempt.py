@@ -70,6 +70,8 @@ class Attempt:
         self.guard: asyncio.Task[None] | None = None
         self.threads: Threads | None = None
         """Those that still ran when the slice was over; the guard waits for them, a while."""
+        self.too_long: str | None = None
+        """What did not end within the slice, where that came to no step's end and so costs the attempt."""
         self._handler = handler
         self._runtime = runtime
         self._store = runtime.store
@@ -338,6 +340,8 @@ class Attempt:
     def _tell(self, outcome: Outcome, change: Change | None) -> None:
         self._runtime.observe.meter.ran(self.job, change, self._store.now())
         status = None if change is None else change.set.get("status")
+        if change is not None and isinstance(outcome, HandedBack) and not outcome.progressed:
+            self.too_long = _at(self._recorder.job)
         match outcome:
             case _ if isinstance(self._recorder.lost, Exception):
                 self._observe("attempt.broke", error=self._recorder.lost)
@@ -369,6 +373,12 @@ def _within(codec: Codec, result: Any, limit: int) -> str:
         message = f"the result is larger than {limit} bytes; keep it elsewhere and return its address"
         raise LimitExceeded(message, code="result_too_large")
     return text
+
+
+def _at(job: Job[Any]) -> str:
+    """What a slice of the job was at."""
+    steps = [step.name for step in job.open_steps if step.status == "running"]
+    return f"step {steps[0]!r}" if steps else "what its handler does outside of steps"
 
 
 def _ends_at(job: Job[Any]) -> float | None:

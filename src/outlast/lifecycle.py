@@ -21,6 +21,7 @@ from outlast.job import ENDED, LIVE, Change, Event, Job, JobError, NewJob, Signa
 from outlast.notation import rfc3339
 from outlast.policy import backoff
 from outlast.report import Report
+from outlast.window import WAYS_OUT
 
 QUEUED, PROCESSING, WAITING, RETRYING = Status.QUEUED, Status.PROCESSING, Status.WAITING, Status.RETRYING
 COMPLETED, FAILED, CANCELLED = Status.COMPLETED, Status.FAILED, Status.CANCELLED
@@ -237,7 +238,7 @@ def hand_back(job: Job[Any], reason: Literal["yield", "deploy"], now: float, *, 
     """The slice ends cleanly and the job goes on later; a yield without a recorded step counts as an attempt."""
     resumes = progressed or reason == "deploy"
     if not resumes and job.attempt > job.max_retries:
-        message = "no step finished within a slice's time; split the step or give the job to a worker"
+        message = f"no step finished within a slice's time; {WAYS_OUT}"
         error = JobError(code="timeout", message=message, retryable=False, attempt=job.attempt, at=now)
         return fail(job, error, now)
     return _requeue(job, "hand_back", now, reason, ran=_ran(job, now), resumes=resumes)

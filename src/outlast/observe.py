@@ -11,6 +11,7 @@ from typing import Any
 
 from outlast.job import Job
 from outlast.metrics import Meter, Totals
+from outlast.window import WAYS_OUT
 
 logger = logging.getLogger("outlast")
 
@@ -46,6 +47,11 @@ WORDS: Mapping[str, tuple[int, str]] = {
     "attempt.handed_back": (logging.INFO, "job %(job_id)s (%(type)s) handed back: %(reason)s"),
     "attempt.cancelled": (logging.INFO, "job %(job_id)s (%(type)s) cancelled"),
     "attempt.broke": (logging.ERROR, "job %(job_id)s (%(type)s) attempt %(attempt)s broke off; its lease runs out"),
+    "slice.step_too_long": (
+        logging.WARNING,
+        "job %(job_id)s (%(type)s): %(what)s did not end within a slice of %(seconds)s s, which costs an attempt: "
+        + WAYS_OUT,
+    ),
     "lease.lost": (
         logging.WARNING,
         "job %(job_id)s (%(type)s) attempt %(attempt)s lost its lease; what it wrote since is refused",
@@ -68,6 +74,8 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "job %(job_id)s (%(type)s): %(host)s is not told of its end (%(outcome)s, %(delivery)s); redeliver it by hand",
     ),
     "webhook.broke": (logging.ERROR, "job %(job_id)s (%(type)s): a delivery broke off; it is tried again"),
+    "push.set": (logging.INFO, "push %(push)s"),
+    "push.warning": (logging.WARNING, "push: %(warning)s"),
     "push.unpublished": (
         logging.WARNING,
         "job %(job_id)s (%(type)s): nobody was called for it (%(why)s); a sweep tries again",

@@ -64,6 +64,7 @@ class Slices:
         self._ttl = lease
         self._took: defaultdict[str, deque[float]] = defaultdict(lambda: deque(maxlen=RECENT))
         self._unwinding: set[asyncio.Task[None]] = set()
+        self._told_of: set[str] = set()
 
     async def run(self, id: str, budget: float, *, costs: bool = True) -> bool:
         """Run a slice of this job, in so many seconds; False if there is none to run. Raises JobNotFound.
@@ -144,7 +145,8 @@ class Slices:
         self, runtime: Runtime, renewer: Renewer, job: Job[Any], until: float, *, costs: bool = True
     ) -> None:
         over, now = asyncio.Event(), self._store.now()
-        window = Window(now, until - now, self._took[job.type], costs=costs)
+        budget = until - now
+        window = Window(now, budget, self._took[job.type], costs=costs)
         attempt = Attempt(job, self._handlers[job.type], runtime, _nothing, lambda _: over.set(), window)
         lease = Lease(job.id, job.lease or "")
         renewer.hold(lease, job.turn, window.ends - now + UNWIND, attempt.turned, attempt.lose)
@@ -158,7 +160,15 @@ class Slices:
             raise
         finally:
             renewer.drop(lease)
+        self._tell(attempt, budget)
         await self._unwound(attempt)
+
+    def _tell(self, attempt: Attempt, budget: float) -> None:
+        """Of each type once: it comes again with every try, and with every job of the kind."""
+        job = attempt.job
+        if attempt.too_long is not None and job.type not in self._told_of:
+            self._told_of.add(job.type)
+            self._runtime.observe("slice.step_too_long", of=job, what=attempt.too_long, seconds=f"{budget:.3g}")
 
     async def _unwound(self, attempt: Attempt) -> None:
         guard = attempt.guard

@@ -11,6 +11,12 @@ PART, MOST = 0.05, 5.0
 """What is kept of a budget for the end of the slice (to commit, to call for the next one, to answer): a part of it, and
 seconds at most."""
 
+WAYS_OUT = (
+    "split the step, give the job to a worker that pulls (to which it can pass in its middle), or have the provider "
+    "work in the background and wait for that"
+)
+"""For what is longer than any slice."""
+
 
 class Window:
     """From the first moment of a slice to its last.

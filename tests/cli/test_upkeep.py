@@ -71,6 +71,17 @@ def test_doctor_shows_every_relaxed_setting(place: Place) -> None:
     assert "warning       durability=process" in done.stdout
 
 
+def test_doctor_and_a_start_tell_of_the_push_and_of_what_may_not_fit_into_a_call(place: Place) -> None:
+    assert "push          none, so jobs need a worker" in place.ok("doctor", APP)
+    env = {"OUTLAST_PUSH": "cron:?budget=55s", "CRON_SECRET": "only-the-tests-know-this-one"}
+    doctor, worker = place.run("doctor", APP, env=env), place.run("worker", APP, "--burst", env=env)
+    push = "sweep, calls of up to 55 s: a clock is to call /push/sweep"
+    long = "push: jobs of fail, greet, hold may run longer than a call of 55 s, and name no steps"
+    assert f"push          {push}" in doctor.stdout and f"warning       {long}" in doctor.stdout
+    assert f"INFO push {push}" in worker.stderr and f"WARNING {long}" in worker.stderr
+    assert "only-the-tests" not in doctor.stdout + worker.stderr
+
+
 def test_doctor_makes_no_file(place: Place) -> None:
     assert "is not there yet" in place.inside("doctor").stdout
     assert list(place.folder.iterdir()) == []

@@ -9,7 +9,7 @@ from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from outlast import presence
+from outlast import notices, presence
 from outlast.app import Outlast
 from outlast.cli import env, relaxed
 from outlast.cli.exits import masked
@@ -40,6 +40,7 @@ def report(app: Outlast) -> Iterator[str]:
     yield from _handlers(app)
     yield from _caps(app.limits)
     yield _line("cors", ", ".join(app.cors) or "off")
+    yield from _push(app)
     for setting in (*relaxed.settings(app), *(() if keys else (relaxed.OPEN,))):
         yield _line("relaxed", setting)
     yield from asyncio.run(_store(app.store or default_store(os.environ)))
@@ -72,6 +73,16 @@ def _handlers(app: Outlast) -> Iterator[str]:
         settings = handler.settings
         timeout = "no timeout" if settings.timeout is None else f"timeout {settings.timeout:g} s"
         yield _line("handler", f"{name}, {timeout}, {settings.retries} retries")
+
+
+def _push(app: Outlast) -> Iterator[str]:
+    push = app.push
+    if push is None:
+        yield _line("push", "none, so jobs need a worker")
+        return
+    yield _line("push", notices.in_words(push))
+    for warning in notices.warnings(push, app.handlers.values(), os.environ):
+        yield _line("warning", f"push: {warning}")
 
 
 def _caps(limits: Limits) -> Iterator[str]:

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from urllib.parse import parse_qsl, urlsplit
 
 from outlast.errors import ConfigurationError
-from outlast.push.base import Incoming, Named, Place, Publishes, Push, Unpublished, Unverified
+from outlast.push.base import About, Describes, Incoming, Named, Place, Publishes, Push, Unpublished, Unverified
 from outlast.push.caller import Caller
 from outlast.push.cron import Cron
 from outlast.push.qstash import QStash
 
 __all__ = [
+    "About",
     "Caller",
     "Cron",
+    "Describes",
     "Incoming",
     "Named",
     "Place",

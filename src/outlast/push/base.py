@@ -47,6 +47,13 @@ class Unpublished(OutlastError):
     code = "unpublished"
 
 
+class About(NamedTuple):
+    """What is said of a push where an app starts: who calls what, and what is amiss with its settings."""
+
+    called: str
+    warnings: tuple[str, ...] = ()
+
+
 class Push(Protocol):
     """Makes jobs run where no process lives for long."""
 
@@ -68,3 +75,10 @@ class Publishes(Push, Protocol):
     async def publish(self, named: Named, at: float | None) -> None:
         """Have this job called for at a time in seconds since 1970; None: now. Raises Unpublished."""
         ...
+
+
+@runtime_checkable
+class Describes(Push, Protocol):
+    """A push that says of itself what is to be known at the start."""
+
+    def describe(self) -> About: ...

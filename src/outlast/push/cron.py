@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from outlast.errors import ConfigurationError
 from outlast.policy import Duration, seconds
-from outlast.push.base import BUDGET, Incoming, Unverified
+from outlast.push.base import BUDGET, About, Incoming, Unverified
 
 LEAST = 16
 """Characters of a secret."""
@@ -30,6 +30,10 @@ class Cron:
         self._secret = cron_secret({"CRON_SECRET": secret} if secret is not None else os.environ)
         if self._secret is None:
             raise ConfigurationError(f"Cron needs a secret, in CRON_SECRET or by secret=; {WAY_OUT}")
+
+    def describe(self) -> About:
+        """A clock of yours calls; nothing else does."""
+        return About("a clock is to call /push/sweep, with the secret, each minute or so")
 
     def received(self, call: Incoming) -> None:
         """Such a call names no job. Raises Unverified unless it is one to sweep and brings the secret."""

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
 from outlast.policy import Duration, seconds
-from outlast.push.base import BUDGET, Incoming, Named, Place, Unpublished
+from outlast.push.base import BUDGET, About, Incoming, Named, Place, Unpublished
 from outlast.push.cron import carries, cron_secret
 from outlast.push.signature import require_signed
 
@@ -34,6 +34,9 @@ RETRIES, PAUSE = 5, "min(60000, pow(2, retried) * 2000)"
 
 SLACK = 5.0
 """Seconds that QStash waits for an answer beyond the budget."""
+
+WINDOW = 900.0
+"""Seconds that QStash waits for an answer at most, on its free plan."""
 
 FARTHEST = 6 * 86400.0
 """Seconds for which QStash keeps a call on every plan; one for later comes too early, and is then put off again."""
@@ -75,6 +78,17 @@ class QStash:
         if isinstance(self._keys, str) or not self._keys or not all(self._keys):
             names = "QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY"
             raise ConfigurationError(f"QStash needs its signing keys, in {names} or by a list keys=")
+
+    def describe(self) -> About:
+        """QStash calls, and a schedule or a clock sweeps."""
+        called = f"QStash calls {self._address('run')}, and a sweep now and then is to call {self._address('sweep')}"
+        if self.budget + SLACK <= WINDOW:
+            return About(called)
+        late = (
+            f"on its free plan QStash waits {WINDOW:g} s for an answer, and {self.budget + SLACK:g} s are asked for: "
+            "it would call again while a slice runs. Take a shorter budget, or a plan that waits 2 h"
+        )
+        return About(called, (late,))
 
     # -- out --------------------------------------------------------------------------------------------------------
 

@@ -12,8 +12,10 @@ import pytest
 
 import outlast
 from outlast.job import EndCode
+from outlast.push import QStash
 from outlast.web.api import JOBS
 from outlast.web.problems import CODES
+from outlast.web.push import push_routes
 from outlast.web.schemas import JOB
 from outlast.web.service import SERVICE, service
 from tests.web.ground import SECRET, client, frames
@@ -65,6 +67,8 @@ def parted(text: str) -> tuple[dict[str, str], str]:
 async def test_the_examples_are_what_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OUTLAST_STORE", "memory://")
     monkeypatch.setenv("OUTLAST_SECRET", SECRET)
+    monkeypatch.setenv("OUTLAST_PUSH", "cron:")
+    monkeypatch.setenv("CRON_SECRET", "the-secret-of-this-page")
     names: dict[str, Any] = {}
     exec(blocks("python")[0], names)
     app = names["app"]
@@ -131,7 +135,9 @@ async def lines(text: str) -> AsyncIterator[str]:
 
 def test_every_route_has_its_section_and_no_other() -> None:
     headings = set(re.findall(r"^### ([A-Z]+ /\S*)$", PAGE, re.MULTILINE))
-    assert headings == {f"{r.method} /jobs{r.path}" for r in JOBS} | {f"{r.method} {r.path}" for r in SERVICE}
+    push = push_routes(QStash("https://shop.example", token="t", keys=["k"]), "/push")
+    beside = {f"{route.method} {route.path}".replace("/qstash", "/{name}") for route in (*SERVICE, *push)}
+    assert headings == {f"{route.method} /jobs{route.path}" for route in JOBS} | beside
 
 
 def test_every_route_names_its_scope() -> None:

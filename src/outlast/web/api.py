@@ -13,7 +13,7 @@ from outlast.web.auth import Authenticate, Door
 from outlast.web.bulk import bulk
 from outlast.web.events import events
 from outlast.web.feed import feed
-from outlast.web.push import PUSH
+from outlast.web.push import push_routes
 from outlast.web.sockets import socket, upgrade
 from outlast.web.surface import Route, Surface, below_root
 
@@ -48,9 +48,14 @@ JOBS = (
 """Below the mount point."""
 
 
+def all_routes(app: Outlast) -> tuple[Route, ...]:
+    """Those of the jobs, and with them what a push calls, for a host that gives them no place beside."""
+    return (*JOBS, *push_routes(app.push, "/push"))
+
+
 def asgi(app: Outlast, authenticate: Authenticate | None = None) -> ASGIApp:
     """The surface as an ASGI app that holds no `/jobs` of its own."""
-    return Surface(app, JOBS, Door(app, authenticate))
+    return Surface(app, all_routes(app), Door(app, authenticate))
 
 
 def mount(app: Outlast, host: Any, path: str = "/jobs", authenticate: Authenticate | None = None) -> None:
@@ -65,8 +70,9 @@ def mount(app: Outlast, host: Any, path: str = "/jobs", authenticate: Authentica
         raise ConfigurationError(f"the path {path!r} must begin with a slash and end without one")
     door = Door(app, authenticate)
     routes.append(BareMount(path, app=Surface(app, JOBS, door), name="outlast"))
-    if app.push is not None:
-        routes.append(BareMount(f"{path.rpartition('/')[0]}/push", app=Surface(app, PUSH, door), name="outlast push"))
+    if pushes := push_routes(app.push):
+        beside = f"{path.rpartition('/')[0]}/push"
+        routes.append(BareMount(beside, app=Surface(app, pushes, door), name="outlast push"))
 
 
 class BareMount(Mount):

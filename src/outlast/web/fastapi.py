@@ -6,7 +6,7 @@ that answers. What is no route of ours goes the same way, so that nothing gets b
 A router brings paths into the host's description and no components, so each operation says all of itself.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Depends
@@ -17,9 +17,9 @@ from starlette.types import Message, Receive, Scope, Send
 from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 
 from outlast.app import Outlast
-from outlast.web.api import JOBS
+from outlast.web.api import all_routes
 from outlast.web.auth import Authenticate, Door
-from outlast.web.openapi import OPERATIONS, describe
+from outlast.web.openapi import describe, told_of
 from outlast.web.surface import Route, Surface, below_root
 
 COMPONENT = "#/components/"
@@ -27,18 +27,19 @@ COMPONENT = "#/components/"
 
 def router(app: Outlast, authenticate: Authenticate | None = None) -> APIRouter:
     """See `Outlast.router`."""
-    surface = Surface(app, JOBS, Door(app, authenticate))
-    operations = Operations(app, keyed=authenticate is None)
+    routes = all_routes(app)
+    surface = Surface(app, routes, Door(app, authenticate))
+    operations = Operations(app, routes, keyed=authenticate is None)
     keys = [] if authenticate else [Depends(HTTPBearer(scheme_name="outlast", auto_error=False))]
     made = APIRouter(tags=["jobs"])
-    for route in JOBS:
+    for route in routes:
         made.add_api_route(
             route.path,
             _endpoint(surface, route.path),
             name=f"outlast_{route.endpoint.__name__}",
             methods=[route.method],
-            dependencies=keys,
-            status_code=next(iter(OPERATIONS[route.method, route.path].replies)),
+            dependencies=[] if route.scope is None else keys,
+            status_code=next(iter(told_of(route).replies)),
             response_class=Handed,
             response_model=None,
             openapi_extra=Told(operations, route),
@@ -127,8 +128,9 @@ def _again(request: Request) -> Receive:
 class Operations:
     """What is said of each route, by the handlers that there are when it is asked for."""
 
-    def __init__(self, app: Outlast, *, keyed: bool) -> None:
+    def __init__(self, app: Outlast, routes: Sequence[Route], *, keyed: bool) -> None:
         self._app = app
+        self._routes = routes
         self._keyed = keyed
         self._made: dict[tuple[str, str], dict[str, Any]] = {}
         self._handlers = -1
@@ -140,16 +142,16 @@ class Operations:
         return self._made[route.method, route.path]
 
     def _make(self) -> dict[tuple[str, str], dict[str, Any]]:
-        document = describe(self._app, [("", route) for route in JOBS], "")
+        document = describe(self._app, [("", route) for route in self._routes], "")
         components = document["components"]
         return {
             (route.method, route.path): self._alone(document["paths"][route.path], route.method.lower(), components)
-            for route in JOBS
+            for route in self._routes
         }
 
     def _alone(self, item: Mapping[str, Any], method: str, components: Mapping[str, Any]) -> dict[str, Any]:
-        operation = {name: value for name, value in item[method].items() if name != "operationId"}
-        # Links name operations, and the host has names of its own for them.
+        # Links name operations, and security its schemes; the host has names of its own for both.
+        operation = {name: value for name, value in item[method].items() if name not in ("operationId", "security")}
         replies = {
             status: {name: value for name, value in reply.items() if name != "links"}
             for status, reply in operation["responses"].items()
@@ -158,7 +160,7 @@ class Operations:
         parameters = [*item.get("parameters", ()), *operation.get("parameters", ())]
         if parameters:
             operation["parameters"] = parameters
-        if self._keyed:
+        if self._keyed and "security" not in item[method]:
             operation["security"] = [{}]  # beside the key: a server without keys lets everybody in
         alone: dict[str, Any] = whole(operation, components)
         return alone

@@ -10,7 +10,7 @@ from outlast.app import Outlast
 from outlast.attachments import BYTES
 from outlast.job import Status
 from outlast.principal import USUAL_SCOPES
-from outlast.web import bodies, schemas
+from outlast.web import bodies, push, schemas
 from outlast.web.handler_schemas import of_handlers
 from outlast.web.links import links
 from outlast.web.parameters import (
@@ -33,6 +33,7 @@ from outlast.web.parameters import (
 from outlast.web.problems import CODES
 from outlast.web.query import EVENTS_PAGE, JOBS_PAGE, MAX_EVENTS_PAGE, MAX_JOBS_PAGE
 from outlast.web.reply_headers import (
+    COUNT,
     HEADERS,
     OF_A_JOB,
     OF_A_LIST,
@@ -42,8 +43,8 @@ from outlast.web.reply_headers import (
     OF_PROBLEMS,
     headers,
 )
-from outlast.web.schemas import FREE, TEXT, TIME, Schema, bounded, one_of, record, ref
-from outlast.web.surface import Route
+from outlast.web.schemas import BOOLEAN, FREE, TEXT, TIME, WHOLE, Schema, bounded, one_of, record, ref
+from outlast.web.surface import Endpoint, Route
 
 JSON, STREAM, PLAIN, LINES = "application/json", "text/event-stream", "text/plain", "application/jsonl"
 
@@ -60,6 +61,8 @@ class Operation:
     body_media: str = JSON
     media: tuple[str, ...] = (JSON,)
     headers: tuple[str, ...] = ()
+    security: tuple[Schema, ...] = ()
+    """Who may come, where it is not whom the service lets in."""
 
 
 BODY = (
@@ -247,6 +250,18 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("GET", "/openapi.json"): Operation({200: FREE}),
 }
 
+BY_SECRET: tuple[Schema, ...] = ({"secret": []},)
+CALLED = ("unauthenticated", "request_timeout", "payload_too_large", "internal_error", "store_unavailable")
+NAMED = record({"jobId": TEXT, "turn": WHOLE})
+
+OF_PUSHES: Mapping[Endpoint, Operation] = {
+    push.run_slice: Operation({200: record({"ran": BOOLEAN})}, CALLED, body=NAMED, body_needed=False),
+    push.dead_letter: Operation({200: record({"failed": BOOLEAN})}, CALLED, body=FREE, body_needed=False),
+    push.sweep: Operation({200: record({"ran": COUNT})}, CALLED, security=BY_SECRET),
+    push.sweep_by_get: Operation({200: record({"ran": COUNT})}, CALLED, security=BY_SECRET),
+}
+"""Of what a push calls, whose addresses go by its name."""
+
 Leads = Mapping[str, Mapping[str, Any]]
 
 MEANING = {
@@ -282,21 +297,31 @@ def describe(app: Outlast, routes: Iterable[tuple[str, Route]], root: str, *, by
             "schemas": {**schemas.FIXED, **bodies.FIXED, **of_handlers(app.handlers, app.limits)},
             "headers": dict(HEADERS),
             "links": {f"{schema}.{name}": link for schema, named in leads.items() for name, link in named.items()},
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": _who_may_come(app),
         },
         "security": [{"key": []}] if by_key else [{"key": []}, {}],
     }
 
 
+def _who_may_come(app: Outlast) -> dict[str, Schema]:
+    bearer: Schema = {"type": "http", "scheme": "bearer"}
+    return {"key": bearer} if app.push is None else {"key": bearer, "secret": bearer | {"description": "CRON_SECRET"}}
+
+
+def told_of(route: Route) -> Operation:
+    """What is said of a route beside its docstring."""
+    return OF_PUSHES.get(route.endpoint) or OPERATIONS[route.method, route.path]
+
+
 def _operation(route: Route, leads: Leads) -> dict[str, Any]:
-    told = OPERATIONS[route.method, route.path]
+    told = told_of(route)
     made: dict[str, Any] = {
         "operationId": route.endpoint.__name__,
         "summary": (getdoc(route.endpoint) or "").partition("\n")[0],
         "responses": _responses(route, told, leads),
     }
     if route.scope is None:
-        made["security"] = []
+        made["security"] = list(told.security)
     parameters = [*told.parameters, *([OUTLAST_OWNER] if route.scope in USUAL_SCOPES else ())]
     if parameters:
         made["parameters"] = parameters

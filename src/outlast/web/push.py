@@ -3,10 +3,12 @@
 Every call that is verified is answered with 200, whatever becomes of the job: else the service would call again.
 """
 
+from dataclasses import replace
+
 from starlette.responses import Response
 
 from outlast.errors import JobNotFound
-from outlast.push import Incoming, Named, Place, Push, Unverified
+from outlast.push import Incoming, Named, Place, Publishes, Push, Unverified
 from outlast.push.deadline import granted
 from outlast.web.body import read_raw
 from outlast.web.call import Call
@@ -21,11 +23,9 @@ STARTED = 5.0
 """Seconds of its time that a call may have taken to come here, in a process that had to start for it."""
 
 
-async def run(call: Call) -> Response:
+async def run_slice(call: Call) -> Response:
     """Run a slice of the job that is named. `ran` is false where there was none to run."""
     push = _push(call)
-    if call.params["name"] != push.name:
-        raise _nothing_here()
     named = await _received(call, push, "run")
     try:
         ran = named is not None and await call.app.run_slice(named.job_id, budget=_budget(call, push))
@@ -42,7 +42,12 @@ async def sweep(call: Call) -> Response:
     return json_reply({"ran": await call.app.run_due(budget=_budget(call, push))})
 
 
-async def dead(call: Call) -> Response:
+async def sweep_by_get(call: Call) -> Response:
+    """The same, for a clock that knows no other method."""
+    return await sweep(call)
+
+
+async def dead_letter(call: Call) -> Response:
     """The service has given up a call."""
     named = await _received(call, _push(call), "dead")
     try:
@@ -54,13 +59,9 @@ async def dead(call: Call) -> Response:
 
 
 def _push(call: Call) -> Push:
-    if call.app.push is None:
-        raise _nothing_here()
-    return call.app.push
-
-
-def _nothing_here() -> Problem:
-    return Problem("not_found", "there is nothing at this address")
+    push = call.app.push
+    assert push is not None, "there are such routes where a push is set"
+    return push
 
 
 async def _received(call: Call, push: Push, place: Place) -> Named | None:
@@ -83,10 +84,13 @@ def _shown(named: Named | None) -> str:
     return "none" if named is None else ascii(named.job_id[:64])
 
 
-PUSH = (
-    Route("GET", "/sweep", sweep, None),
-    Route("POST", "/sweep", sweep, None),
-    Route("POST", "/dead", dead, None),
-    Route("POST", "/{name}", run, None),
-)
-"""Below `/push`."""
+SWEEPS = (Route("GET", "/sweep", sweep_by_get, None), Route("POST", "/sweep", sweep, None))
+
+
+def push_routes(push: Push | None, prefix: str = "") -> tuple[Route, ...]:
+    """What a push calls, below `/push`; the prefix is put before each path. None: there is none."""
+    if push is None:
+        return ()
+    calls = (Route("POST", f"/{push.name}", run_slice, None), Route("POST", "/dead", dead_letter, None))
+    found = (*calls, *SWEEPS) if isinstance(push, Publishes) else SWEEPS
+    return tuple(replace(route, path=prefix + route.path) for route in found)

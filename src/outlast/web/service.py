@@ -17,7 +17,7 @@ from outlast.web.call import Call
 from outlast.web.health import healthz, readyz
 from outlast.web.metrics import metrics
 from outlast.web.openapi import describe
-from outlast.web.push import PUSH
+from outlast.web.push import push_routes
 from outlast.web.replies import json_reply
 from outlast.web.surface import Route, Surface
 
@@ -32,7 +32,7 @@ async def index(call: Call) -> Response:
 
 async def openapi(call: Call) -> Response:
     """This service in the words of OpenAPI."""
-    routes = [(MOUNT, route) for route in JOBS] + [("", route) for route in SERVICE]
+    routes = [(MOUNT, route) for route in JOBS] + [("", route) for route in beside_jobs(call.app)]
     by_key = call.principal is not ANYBODY and "authorization" in call.request.headers
     return json_reply(describe(call.app, routes, call.root, by_key=by_key))
 
@@ -43,6 +43,11 @@ SERVICE = (
     Route("GET", "/metrics", metrics, METRICS),
     Route("GET", "/openapi.json", openapi, ""),
 )
+
+
+def beside_jobs(app: Outlast) -> tuple[Route, ...]:
+    """The service's own routes, and what a push calls."""
+    return (*SERVICE, *push_routes(app.push, "/push"))
 
 
 def service(
@@ -61,10 +66,10 @@ def service(
     pages: routes to be served beside the service's own.
     """
     door = Door(app, authenticate)
-    beside = Surface(app, (*SERVICE, Route("GET", "", index, None)), door)
+    own = beside_jobs(app)
+    beside = Surface(app, (*own, Route("GET", "", index, None)), door)
     routes: list[BaseRoute] = [
-        BareMount("/push", app=Surface(app, PUSH, door)),
-        *(Path(route.path, beside) for route in SERVICE),
+        *(Path(route.path, beside) for route in own),
         *pages,
         BareMount("", app=beside),
     ]

@@ -21,6 +21,9 @@ from outlast.web.problems import Problem, problem_of, reply, unexpected
 logger = logging.getLogger("outlast.web")
 
 
+Endpoint = Callable[[Call], Awaitable[Response]]
+
+
 class Upgrade(Protocol):
     """Makes a connection of a handshake. Raises Problem to refuse it."""
 
@@ -36,7 +39,7 @@ class Route:
 
     method: str
     path: str
-    endpoint: Callable[[Call], Awaitable[Response]]
+    endpoint: Endpoint
     scope: str | None
     upgrade: Upgrade | None = None
 

@@ -470,7 +470,7 @@ class Outlast(Workerless):
         web.mount(self, host, path, authenticate)
 
     def asgi(self, *, authenticate: Any = None) -> Any:
-        """The HTTP surface as an ASGI app, to be mounted at `/jobs` by any other host; what a push calls is below it."""
+        """The HTTP surface as an ASGI app, to be mounted at `/jobs` by any other host, with what a push calls."""
         from outlast import web
 
         return web.asgi(self, authenticate)

@@ -6,13 +6,13 @@ from outlast import calling, unused
 from outlast.job import Change, Job
 from outlast.observe import Observe
 from outlast.policy import Duration, seconds
-from outlast.push import Push
+from outlast.push import Publishes, Push
 from outlast.push.deadline import granted
 from outlast.sweep import recover
 from outlast.verbs import ANY, Owner, Verbs, id_of
 
 MOMENT = 1.0
-"""Seconds after which a sweep on the way begins no further round."""
+"""Seconds after which a sweep on the way begins no further round, and waits no longer for what it has called for."""
 
 
 class Workerless(Verbs):
@@ -88,20 +88,31 @@ class Workerless(Verbs):
             return False
         return not any(found.type in worker.types for worker in await self.workers())
 
-    async def look_after(self, job: Job[Any]) -> bool:
-        """Sweep for a moment if this job should have been moved by now, where a push is set; True if that was done.
+    async def look_after(self, *jobs: Job[Any]) -> bool:
+        """Sweep for a moment if one of these should have been moved by now, where a push is set; True if that was done.
 
-        Whoever asks for a job is often the only one who comes by, where nothing runs between two calls.
+        Whoever asks for a job is often the only one who comes by, where nothing runs between two calls. One such sweep
+        of a process is under way at a time.
         """
-        if self.push is None or self._looking or not calling.stale(job, await self.now()):
+        if self.push is None:
+            return False
+        now = await self.now()
+        if self._looking or not any(calling.stale(job, now) and self._is_ours(job, now) for job in jobs):
             return False
         self._looking = True
         try:
-            await self._recover(await self.now() + MOMENT)
-            await (await self._runtime()).called()
+            await self._recover(now + MOMENT)
+            caller = (await self._runtime()).caller
+            if caller is not None:
+                await caller.idle(MOMENT)
         finally:
             self._looking = False
         return True
+
+    def _is_ours(self, job: Job[Any], now: float) -> bool:
+        """False for a job that waits for a call which another app is to make: a sweep of this one would not help it."""
+        calls = isinstance(self.push, Publishes) and job.type in self.handlers
+        return calls or not calling.uncalled(job, now)
 
     async def dead_letter(self, job: Job[Any] | str, turn: int) -> bool:
         """A push service gave up calling for a job at this turn; True if that ended it, for it has not gone on since.

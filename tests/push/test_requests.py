@@ -7,6 +7,7 @@ import httpx2
 import pytest
 
 from outlast import Context, Outlast, Status, WaitTimeout
+from outlast.policy import Limits
 from outlast.push import Cron
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
@@ -138,6 +139,85 @@ async def test_to_ask_for_a_job_that_nobody_was_called_for_calls(clock: FakeCloc
         clock.advance(10)
         await asyncio.gather(*(http.get(f"/jobs/{job.id}") for _ in range(5)))
         assert push.taken() == [(job.id, None, "queued")]
+
+
+ASKS = {
+    "the job": ("GET", "/jobs/{id}", None),
+    "the job, and waiting": ("GET", "/jobs/{id}?wait=0", None),
+    "its events": ("GET", "/jobs/{id}/events", "application/json"),
+    "its stream": ("GET", "/jobs/{id}/events", "text/event-stream"),
+    "its output": ("GET", "/jobs/{id}/output", None),
+    "its result": ("GET", "/jobs/{id}/result", None),
+    "a list": ("GET", "/jobs", None),
+    "some by their ids": ("POST", "/jobs/status", None),
+}
+
+
+@pytest.mark.parametrize("asked", ASKS)
+async def test_whatever_shows_a_job_looks_after_it(clock: FakeClock, asked: str) -> None:
+    store = MemoryStore(clock=clock)
+    method, path, accept = ASKS[asked]
+    async with make_app(store, push=Cron(secret=SECRET), limits=Limits(stream=0)) as app:
+        job = await app.submit("count", {"to": 1})
+        await store.claim(1, ["count"], "gone")
+        clock.advance(30)
+        async with client(service(app, worker=False)) as http:
+            body = {"ids": [job.id]} if method == "POST" else None
+            headers = {"Accept": accept} if accept else {}
+            reply = await http.request(method, path.format(id=job.id), json=body, headers=headers)
+        assert reply.is_success and (await app.get(job)).status is Status.QUEUED
+        if asked not in ("its events", "its stream", "its output"):
+            assert "queued" in reply.text and "processing" not in reply.text
+
+
+async def test_one_sweep_is_under_way_at_a_time_and_nobody_else_waits_for_it(
+    app: Outlast, http: httpx2.AsyncClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, store = await app.submit("count", {"to": 1}), app.store
+    assert isinstance(store, MemoryStore)
+    await store.claim(1, ["count"], "gone")
+    clock.advance(30)
+    sweeps, go = [0], asyncio.Event()
+
+    async def slow(until: float | None = None) -> int:
+        sweeps[0] += 1
+        await go.wait()
+        return 0
+
+    monkeypatch.setattr(app, "_recover", slow)
+    first = asyncio.create_task(http.get(f"/jobs/{job.id}"))
+    await eventually(lambda: _is(sweeps == [1]))
+    replies = [await http.get(f"/jobs/{job.id}"), await http.get("/jobs")]
+    go.set()
+    assert [reply.status_code for reply in [*replies, await first]] == [200, 200, 200] and sweeps == [1]
+
+
+async def _is(fact: bool) -> bool:
+    return fact
+
+
+async def test_a_call_that_another_app_is_to_make_is_left_to_it(
+    clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MemoryStore(clock=clock)
+    async with Outlast(store, push=Recorded(store)) as other, make_app(store, push=Recorded(store)) as app:
+
+        @other.handler
+        async def elsewhere(ctx: Context) -> None: ...
+
+        theirs, ours, sweeps = await elsewhere.submit(), await app.submit("count", {"to": 1}), 0
+        clock.advance(10)
+
+        async def counted(until: float | None = None) -> int:
+            nonlocal sweeps
+            sweeps += 1
+            return 0
+
+        monkeypatch.setattr(app, "_recover", counted)
+        async with client(service(app, worker=False)) as http:
+            for job, expected in ((theirs, 0), (ours, 1)):
+                await http.get(f"/jobs/{job.id}")
+                assert sweeps == expected
 
 
 async def test_without_a_push_to_ask_moves_nothing(clock: FakeClock) -> None:

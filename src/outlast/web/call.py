@@ -96,8 +96,11 @@ class Call:
         return self.shared.quota.take(self.principal.owner, count, self.app.limits.submits, await self.app.now())
 
     async def job(self, *, payload: bool = False) -> Job[Any]:
-        """The job the address names, if it is there for this caller. Raises JobNotFound."""
-        return await self.app.get(self.id, owner=self.sees, payload=payload)
+        """The job the address names, if it is there for this caller; looked after if stale. Raises JobNotFound."""
+        job = await self.app.get(self.id, owner=self.sees, payload=payload)
+        if await self.app.look_after(job):
+            job = await self.app.get(self.id, owner=self.sees, payload=payload)
+        return job
 
     def follow(self, after: int) -> AsyncGenerator[Event, None]:
         """The job's events from number `after` + 1 on, as they come; to be closed by who asked for it."""

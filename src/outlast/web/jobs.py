@@ -112,8 +112,6 @@ async def show(call: Call) -> Response:
     condition = call.request.headers.get("if-none-match")
     known = _known_version(condition) if since is None else since
     job = await call.job(payload=payload)
-    if await call.app.look_after(job):
-        job = await call.job(payload=payload)
     if prefers.wait and not job.ended and known in (None, job.version):
         await _news(call, job, prefers.wait, until_end=known is None)
         job = await call.job(payload=payload)

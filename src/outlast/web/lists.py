@@ -2,7 +2,7 @@
 
 from asyncio import gather
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,7 +27,7 @@ NEWEST = 5
 async def find(call: Call) -> Response:
     """A page of the caller's jobs, newest first unless asked otherwise."""
     page = query.page(call.request.query_params, call.sees)
-    found = await call.app.find(page.query)
+    found = await _looked_after(call, lambda: call.app.find(page.query))
     jobs, has_more = found[: page.limit], len(found) > page.limit
     cursor = page.cursor_after(jobs[-1].id) if has_more else None
     data = [lite(call, job) for job in jobs]
@@ -42,8 +42,15 @@ async def status(call: Call) -> Response:
     """The short forms of up to 100 jobs by their ids, and the ids of those that are not there."""
     body = read_members(await read_text(call.request, call.app.limits.payload)).values
     ids = _ids(body)
-    found = {job.id: lite(call, job) for job in await call.app.get_many(ids, owner=call.sees)}
+    jobs = await _looked_after(call, lambda: call.app.get_many(ids, owner=call.sees))
+    found = {job.id: lite(call, job) for job in jobs}
     return json_reply({"data": found, "missing": [id for id in ids if id not in found]})
+
+
+async def _looked_after(call: Call, read: Callable[[], Awaitable[list[Job[Any]]]]) -> list[Job[Any]]:
+    """The jobs that are read; once more, if one of them was stale and a sweep has seen to it."""
+    jobs = await read()
+    return await read() if await call.app.look_after(*jobs) else jobs
 
 
 def _ids(body: Mapping[str, Any]) -> list[str]:

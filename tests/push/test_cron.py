@@ -179,6 +179,26 @@ async def test_it_is_mounted_beside_the_jobs(app: Outlast, mounted: str, called:
         assert await swept(http, called) == 0
 
 
+# -- by the clocks of platforms ---------------------------------------------------------------------------------------
+
+
+async def test_the_call_that_vercel_s_cron_makes_is_taken(monkeypatch: pytest.MonkeyPatch, clock: FakeClock) -> None:
+    monkeypatch.setenv("CRON_SECRET", SECRET)
+    called = {
+        "User-Agent": "vercel-cron/1.0",
+        "X-Vercel-Cron-Schedule": "0 5 * * *",
+        "Authorization": f"Bearer {SECRET}",
+    }
+    async with make_app(MemoryStore(clock=clock), push="cron:") as app, client(service(app, worker=False)) as http:
+        job = await app.submit("count", {"to": 1})
+        reply = await http.get("/push/sweep", headers=called)
+        assert (reply.status_code, reply.json()) == (200, {"ran": 1})
+        assert (await app.get(job)).status is Status.COMPLETED
+        del called["Authorization"]
+        # Whatever else it says of itself anybody can say.
+        assert (await http.get("/push/sweep", headers=called)).status_code == 401
+
+
 # -- how it is chosen -----------------------------------------------------------------------------------------------
 
 

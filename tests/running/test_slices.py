@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import pytest
 
-from outlast import Context, JobNotFound, Outlast, Status
+from outlast import Context, JobNotFound, Outlast, Status, SyncContext
 from outlast.job import Job
 from outlast.stores.base import Lease
 from outlast.testing import FakeClock
@@ -169,6 +169,38 @@ async def test_a_handler_learns_how_much_of_its_slice_remains(timeless: Outlast)
     for budget in (10, 600):
         assert await timeless.run_slice(await asks.submit(), budget=budget)
     assert left == [9.5, 20.0]
+
+
+async def test_a_def_handler_has_slices_and_learns_what_remains_too(timeless: Outlast, clock: FakeClock) -> None:
+    read: list[int] = []
+    left: list[float | None] = []
+
+    def some(begin: int) -> int:
+        ctx = SyncContext.current()
+        assert ctx is not None
+        for number in range(begin, 20):
+            if ctx.should_yield():
+                return number
+            read.append(number)
+            clock.advance(1)
+        return 20
+
+    @timeless.handler
+    def rows(ctx: SyncContext) -> int:
+        left.append(ctx.remaining())
+        done = 0
+        while done < 20:
+            done = ctx.step("some", some, done)
+        return done
+
+    job = await rows.submit()
+    assert await timeless.run_slice(job, budget=10)
+    assert (read, await reasons(timeless, job)) == (list(range(9)), ["yield"])
+    while await timeless.run_slice(job, budget=10):
+        pass
+    now = await timeless.get(job)
+    assert (read, now.result, now.attempt) == (list(range(20)), 20, 1)
+    assert set(left) == {9.5}
 
 
 async def test_a_slice_that_is_called_off_hands_its_job_back(app: Outlast, until: Until) -> None:

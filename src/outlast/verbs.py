@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
-from outlast import attachments, deliveries, lifecycle, output, policy, presence, totals, webhooks
+from outlast import attachments, deliveries, lifecycle, output, presence, totals, webhooks
 from outlast.attachments import BYTES, Attached
 from outlast.attempts import AttemptInfo, attempts
 from outlast.bulk import AT_ONCE, Action, Part, fitting

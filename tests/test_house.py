@@ -92,9 +92,11 @@ HOUSE = (
     "workerless",
     "aside",
     "app",
+    "answering",
     "client",
     "__init__",
     "web/*",
+    "aws",
     "cli/*",
     "__main__",
     "testing/*",
@@ -130,10 +132,12 @@ DOORS = {("app", "web/*"): {"Outlast.mount", "Outlast.asgi", "Outlast.dashboard"
 # A library is imported only where it is at home, so that nobody pays for a driver or a server they do not use.
 LIBRARIES = {
     "apsw": ("stores/sqlite*",),
+    "botocore": ("push/sqs",),
     "click": ("cli/*",),
     "fastapi": ("web/fastapi",),
     "opentelemetry": ("tracing",),
     "httpx2": ("posting", "client", "cli/*", "testing/*"),
+    "mangum": ("aws",),
     "psycopg": ("stores/postgres*",),
     "pydantic": ("*",),
     "pydantic_core": ("*",),
@@ -148,7 +152,8 @@ LIBRARIES = {
 
 # What a serverless function must not pay for at each cold start.
 NOT_AT_IMPORT = {"anyio", "apsw", "click", "httpx", "httpx2", "psycopg", "pymongo", "redis", "rich", "starlette"}
-NOT_AT_IMPORT |= {"fastapi", "opentelemetry", "pydantic", "requests", "uvicorn", "websockets"}
+NOT_AT_IMPORT |= {"boto3", "botocore", "fastapi", "mangum", "opentelemetry", "pydantic", "requests", "uvicorn"}
+NOT_AT_IMPORT |= {"websockets"}
 IMPORT_SECONDS = 0.150
 
 SHORT_FUNCTION, SHORT_SHARE = 20, 0.90

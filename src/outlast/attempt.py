@@ -110,6 +110,12 @@ class Attempt:
         """The lease could not be renewed: somebody else has the job, or soon may."""
         self._recorder.lose(self.job)
 
+    @property
+    def broken(self) -> Exception | None:
+        """The error after which nothing could be said of the job any more, and its lease is left to run out."""
+        lost = self._recorder.lost
+        return lost if isinstance(lost, Exception) else None
+
     # -- the call ---------------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:
@@ -343,8 +349,8 @@ class Attempt:
         if change is not None and isinstance(outcome, HandedBack) and not outcome.progressed:
             self.too_long = _at(self._recorder.job)
         match outcome:
-            case _ if isinstance(self._recorder.lost, Exception):
-                self._observe("attempt.broke", error=self._recorder.lost)
+            case _ if self.broken is not None:
+                self._observe("attempt.broke", error=self.broken)
             case _ if status is None:
                 self._observe("lease.lost")
             case _ if status is Status.CANCELLED:

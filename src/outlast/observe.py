@@ -86,10 +86,16 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "the platform leaves a call %(granted)s s, less than the budget of %(budget)s s, and slices end by "
         "then; have it allow more, or set the budget to what it allows",
     ),
+    "push.unreadable": (logging.WARNING, "a call names no job, in the form that Outlast writes; nothing is done"),
     "push.unknown": (logging.WARNING, "a call names %(job_id)s, which is no job here; it may have been removed"),
     "push.dead": (
         logging.ERROR,
         "the push service gave up calling for %(job_id)s; if the job had not gone on since, it has failed: %(failed)s",
+    ),
+    "push.failed": (logging.ERROR, "a call for %(job_id)s could not be answered; it is to come again"),
+    "push.not_hidden": (
+        logging.WARNING,
+        "the queue did not change when the call %(message)s comes again (%(why)s); it does so as the queue is set",
     ),
     "bulk.part": (logging.INFO, "asked to %(action)s many jobs: %(done)s done, %(skipped)s skipped as they had moved"),
     "access.denied": (logging.INFO, "request %(request_id)s of %(caller)s was refused: %(code)s"),

@@ -34,9 +34,9 @@ LINGER = 1.0
 
 
 class Run(Protocol):
-    """Runs a slice of a claimed job, which must be over by a time of the store."""
+    """Runs a slice of a claimed job, which must be over by a time of the store; answers the error that broke it off."""
 
-    def __call__(self, job: Job[Any], until: float, *, costs: bool = True) -> Coroutine[Any, Any, None]: ...
+    def __call__(self, job: Job[Any], until: float, *, costs: bool = True) -> Coroutine[Any, Any, Exception | None]: ...
 
 
 class Slices:
@@ -67,9 +67,10 @@ class Slices:
         self._told_of: set[str] = set()
 
     async def run(self, id: str, budget: float, *, costs: bool = True) -> bool:
-        """Run a slice of this job, in so many seconds; False if there is none to run. Raises JobNotFound.
+        """Run a slice of this job, in so many seconds; False if there is none to run.
 
         `costs`: an attempt is used up if it records no step.
+        Raises JobNotFound; and what broke the slice off, such as StoreUnavailable: its lease is then left to run out.
         """
         until, job = self._store.now() + budget, await self._readied(id)
         if job.tag is None or job.type not in self._handlers:
@@ -78,7 +79,9 @@ class Slices:
         async with self._running() as run:
             claimed = await self._store.claim(1, [job.type], self.id, ids=[id], ttl=self._ttl)
             for job in claimed.jobs:
-                await run(job, until, costs=costs)
+                broken = await run(job, until, costs=costs)
+                if broken is not None:
+                    raise broken
         return bool(claimed.jobs)
 
     async def run_all(self, at_once: int, budget: float) -> int:
@@ -87,7 +90,7 @@ class Slices:
         None begins in the second half of the time: it would cut off steps that another call has the time for.
         """
         began, ran = self._store.now(), 0
-        slices: set[asyncio.Task[None]] = set()
+        slices: set[asyncio.Task[Exception | None]] = set()
         async with self._running() as run:
             try:
                 while self._store.now() <= began + budget / 2:
@@ -143,7 +146,7 @@ class Slices:
 
     async def _run(
         self, runtime: Runtime, renewer: Renewer, job: Job[Any], until: float, *, costs: bool = True
-    ) -> None:
+    ) -> Exception | None:
         over, now = asyncio.Event(), self._store.now()
         budget = until - now
         window = Window(now, budget, self._took[job.type], costs=costs)
@@ -162,6 +165,7 @@ class Slices:
             renewer.drop(lease)
         self._tell(attempt, budget)
         await self._unwound(attempt)
+        return attempt.broken
 
     def _tell(self, attempt: Attempt, budget: float) -> None:
         """Of each type once: it comes again with every try, and with every job of the kind."""

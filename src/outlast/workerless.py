@@ -39,6 +39,10 @@ class Workerless(Verbs):
         runtime = await self._runtime()
         return await recover(runtime.store, self.observe, runtime.hooks, runtime.courier, runtime.caller, until)
 
+    async def settled(self) -> None:
+        """Wait a while for hooks, calls and deliveries in flight: a process may be gone or frozen once it answered."""
+        await (await self._open()).settled()
+
     async def run_slice(self, job: Job[Any] | str, *, budget: Duration) -> bool:
         """Run one slice of a job in this process, which needs no worker; for platforms that limit a process's time.
 
@@ -50,11 +54,11 @@ class Workerless(Verbs):
         budget: how long it may take in all, 5 % of which (at most 5 s) are kept for the end.
 
         Result: whether a slice ran. False: the job has ended, waits, or is another's just now.
-        Raises JobNotFound.
+        Raises JobNotFound; StoreError if the store failed on the way: the job then goes on once its lease is out.
         """
         opened = await self._open()
         ran = await opened.slices.run(id_of(job), seconds(budget))
-        await opened.settled()
+        await self.settled()
         return ran
 
     async def run_due(self, *, budget: Duration) -> int:
@@ -70,7 +74,7 @@ class Workerless(Verbs):
         until = opened.store.now() + time
         await self._recover(until - time / 2)
         ran = await opened.slices.run_all(self.concurrency, max(until - opened.store.now(), 0.0))
-        await opened.settled()
+        await self.settled()
         return ran
 
     async def _meanwhile(self, id: str, until: float | None, owner: Owner) -> None:
@@ -79,7 +83,7 @@ class Workerless(Verbs):
         opened, budget = await self._open(), granted(self.push)
         left = budget if until is None else min(until - opened.store.now(), budget)
         await opened.slices.run(id, max(left, 0.0), costs=False)
-        await opened.settled()
+        await self.settled()
 
     async def _is_nobody_s(self, id: str, owner: Owner) -> bool:
         """True for a job that has not begun, if no worker takes such jobs."""
@@ -124,4 +128,5 @@ class Workerless(Verbs):
             return calling.dead_lettered(job, turn, now)
 
         _, failed = await self._wish(id_of(job), ANY, decide)
+        await self.settled()
         return failed

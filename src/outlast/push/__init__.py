@@ -8,8 +8,10 @@ from outlast.push.base import About, Describes, Incoming, Named, Place, Publishe
 from outlast.push.caller import Caller
 from outlast.push.cron import Cron
 from outlast.push.qstash import QStash
+from outlast.push.sqs import SQS
 
 __all__ = [
+    "SQS",
     "About",
     "Caller",
     "Cron",
@@ -26,11 +28,11 @@ __all__ = [
     "open_push",
 ]
 
-FORMS = "cron: and qstash:https://shop.example"
+FORMS = "cron:, qstash:https://shop.example and sqs:https://sqs.eu-central-1.amazonaws.com/123456789012/jobs"
 
 
 def open_push(url: str) -> Push:
-    """The push that a URL names, such as `cron:?budget=55s`, or `qstash:` and the service's own address.
+    """The push that a URL names: `cron:?budget=55s`, `qstash:` and the service's own address, `sqs:` and a queue's URL.
 
     Raises ConfigurationError for any other.
     """
@@ -41,6 +43,8 @@ def open_push(url: str) -> Push:
             return Cron(**settings)
         if parts.scheme == "qstash":
             return QStash(parts.path, **settings)
+        if parts.scheme == "sqs":
+            return SQS(parts.path, **settings)
     except ValueError as error:
         raise ConfigurationError(f"the push URL {url[:64]!r}: {error}") from None
     raise ConfigurationError(f"no push is known for {url[:64]!r}; this release knows {FORMS}")

@@ -7,18 +7,18 @@ every cold start would pay for: a call is one request, made in a thread.
 import asyncio
 import base64
 import binascii
-import json
 import os
 from collections.abc import Mapping, Sequence
 from math import ceil
 from time import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
 from outlast.policy import Duration, seconds
 from outlast.push.base import BUDGET, About, Incoming, Named, Place, Unpublished
 from outlast.push.cron import carries, cron_secret
+from outlast.push.message import fields_of, message_of, named_in
 from outlast.push.signature import require_signed
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class QStash:
 
     async def publish(self, named: Named, at: float | None) -> None:
         """Have this job called for; the same turn of a job within ten minutes counts once. Raises Unpublished."""
-        status = await asyncio.to_thread(self._post, self._headers(named, at), _body(named))
+        status = await asyncio.to_thread(self._post, self._headers(named, at), message_of(named).encode())
         if not 200 <= status < 300:
             raise Unpublished(f"QStash answered {status}")
 
@@ -136,7 +136,7 @@ class QStash:
             return None
         token = call.headers.get("upstash-signature", "")
         require_signed(token, self._keys, url=self._address(call.place), body=call.body, now=time())
-        return _named(_source(call.body) if call.place == "dead" else call.body)
+        return named_in(_source(call.body) if call.place == "dead" else call.body)
 
     def _address(self, place: Place) -> str:
         return f"{self._url}/push/{self.name if place == 'run' else place}"
@@ -156,27 +156,9 @@ def _public(url: str) -> str:
     return url.rstrip("/")
 
 
-def _body(named: Named) -> bytes:
-    return json.dumps({"jobId": named.job_id, "turn": named.turn}).encode()
-
-
-def _named(body: bytes) -> Named | None:
-    fields = _fields(body)
-    job_id, turn = fields.get("jobId"), fields.get("turn")
-    return Named(job_id, turn) if isinstance(job_id, str) and isinstance(turn, int) else None
-
-
 def _source(body: bytes) -> bytes:
     """What a failure callback says was the body of the call that was given up."""
     try:
-        return base64.b64decode(str(_fields(body).get("sourceBody", "")))
+        return base64.b64decode(str(fields_of(body).get("sourceBody", "")))
     except (binascii.Error, ValueError):
         return b""
-
-
-def _fields(body: bytes) -> Mapping[str, Any]:
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from starlette.responses import Response
 
-from outlast.errors import JobNotFound
+from outlast.answering import give_up, run_named
 from outlast.push import Incoming, Named, Place, Publishes, Push, Unverified
 from outlast.push.deadline import granted
 from outlast.web.body import read_raw
@@ -27,12 +27,7 @@ async def run_slice(call: Call) -> Response:
     """Run a slice of the job that is named. `ran` is false where there was none to run."""
     push = _push(call)
     named = await _received(call, push, "run")
-    try:
-        ran = named is not None and await call.app.run_slice(named.job_id, budget=_budget(call, push))
-    except JobNotFound:
-        call.app.observe("push.unknown", job_id=_shown(named))
-        ran = False
-    return json_reply({"ran": ran})
+    return json_reply({"ran": await run_named(call.app, named, _budget(call, push))})
 
 
 async def sweep(call: Call) -> Response:
@@ -50,12 +45,7 @@ async def sweep_by_get(call: Call) -> Response:
 async def dead_letter(call: Call) -> Response:
     """The service has given up a call."""
     named = await _received(call, _push(call), "dead")
-    try:
-        failed = named is not None and await call.app.dead_letter(named.job_id, named.turn)
-    except JobNotFound:
-        failed = False
-    call.app.observe("push.dead", job_id=_shown(named), failed=failed)
-    return json_reply({"failed": failed})
+    return json_reply({"failed": await give_up(call.app, named)})
 
 
 def _push(call: Call) -> Push:
@@ -78,10 +68,6 @@ def _budget(call: Call, push: Push) -> float:
     if budget + STARTED < push.budget and not observe.counts["push.shortened"]:
         observe("push.shortened", granted=round(budget), budget=round(push.budget))
     return budget
-
-
-def _shown(named: Named | None) -> str:
-    return "none" if named is None else ascii(named.job_id[:64])
 
 
 SWEEPS = (Route("GET", "/sweep", sweep_by_get, None), Route("POST", "/sweep", sweep, None))

@@ -1,0 +1,27 @@
+"""What becomes of a call for a job, whichever way it came. No failure of a job is one of the call."""
+
+from outlast.app import Outlast
+from outlast.errors import JobNotFound
+from outlast.push import Named
+
+
+async def run_named(app: Outlast, named: Named | None, budget: float) -> bool:
+    """Run a slice of the job that a call names, in so many seconds; False if there was none to run."""
+    if named is None:
+        app.observe("push.unreadable")
+        return False
+    try:
+        return await app.run_slice(named.job_id, budget=budget)
+    except JobNotFound:
+        app.observe("push.unknown", job_id=named.job_id)
+        return False
+
+
+async def give_up(app: Outlast, named: Named | None) -> bool:
+    """The service has given up this call; True if that ended its job."""
+    try:
+        failed = named is not None and await app.dead_letter(named.job_id, named.turn)
+    except JobNotFound:
+        failed = False
+    app.observe("push.dead", job_id="no job" if named is None else named.job_id, failed=failed)
+    return failed

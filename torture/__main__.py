@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from torture import answers, cuts, failpoints, kills, requests, servers, simulation
 from torture.report import Report
+from torture.serverless import trial as serverless
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ TORTURES: Mapping[str, Torture] = {
     "kills": Torture(kills.run),
     "servers": Torture(servers.run),
     "answers": Torture(answers.run),
+    "serverless": Torture(serverless.run),
     "requests": Torture(requests.run, requests.replay),
 }
 

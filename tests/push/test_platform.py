@@ -1,25 +1,22 @@
 """Where a process is killed with its answer, and after 10 s, every job comes to its end and nothing runs twice."""
 
 import asyncio
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import qstash
 
-from outlast import Outlast
-from tests.web.ground import Frame, ended, frames
+from outlast import Outlast, Status
+from tests.web.ground import ended, eventually
+from torture.crew.workers import Crew
+from torture.history import flaws
 from torture.serverless.platform import Platform
 from torture.serverless.queue import Queue
-from torture.serverless.wire import head_of, read_request
+from torture.serverless.site import CURRENT, NEXT, SECRET, TOKEN, running, watched
 
-CURRENT, NEXT = (f"sig_{letter * 28}" for letter in "ab")
-TOKEN = "of-the-account"
 APP = "tests.push.functions:api"
 
 
@@ -41,20 +38,14 @@ async def platform(tmp_path: Path, queue: Queue) -> AsyncIterator[Platform]:
         yield platform
 
 
-@asynccontextmanager
-async def running(app: str, folder: Path, queue: Queue) -> AsyncIterator[Platform]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(("OUTLAST", "QSTASH"))}
-    environ |= {"OUTLAST_STORE": f"sqlite:///{folder}/jobs.db", "NOTES": f"{folder}/notes", "QSTASH_TOKEN": TOKEN}
-    environ |= {"QSTASH_CURRENT_SIGNING_KEY": CURRENT, "QSTASH_NEXT_SIGNING_KEY": NEXT, "QSTASH_URL": queue.url}
-    async with Platform(app, environ, limit=10) as platform:
-        environ["OUTLAST_PUSH"] = f"qstash:{platform.url}?budget=2s"
-        yield platform
-
-
 @pytest.fixture
 async def http(platform: Platform) -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(base_url=platform.url, timeout=60, trust_env=False) as http:
+    async with client_of(platform) as http:
         yield http
+
+
+def client_of(platform: Platform) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(base_url=platform.url, timeout=60, trust_env=False)
 
 
 async def submitted(http: httpx2.AsyncClient, steps: int, seconds: float) -> Any:
@@ -63,17 +54,7 @@ async def submitted(http: httpx2.AsyncClient, steps: int, seconds: float) -> Any
     return reply.json()
 
 
-async def watched(http: httpx2.AsyncClient, path: str) -> list[Frame]:
-    """Every event to the last, over as many connections as the platform makes of it."""
-    seen: list[Frame] = []
-    while not seen or not seen[-1].event.endswith(("completed", "failed", "cancelled")):
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": str(seen[-1].id if seen else 0)}
-        try:
-            async with http.stream("GET", path, headers=headers) as reply:
-                seen += [frame async for frame in frames(reply.aiter_lines()) if frame.id is not None]
-        except httpx2.HTTPError:
-            pass  # cut off at the limit
-    return seen
+# -- slice after slice ----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -99,11 +80,12 @@ async def test_a_job_longer_than_any_function_completes_and_its_text_streams_acr
 async def test_copies_of_each_call_run_nothing_twice_and_rolled_keys_are_known(
     platform: Platform, queue: Queue, http: httpx2.AsyncClient, notes: Callable[[], Counter[str]]
 ) -> None:
-    queue.copies = 3
+    queue.odds = {"doubled": 1.0}
     job = await submitted(http, steps=4, seconds=0.1)
     queue.key = NEXT
     assert (await ended(http, job["id"]))["status"] == "completed"
     assert {name: times for name, times in notes().items() if name != "slice"} == {f"step {n}": 1 for n in range(4)}
+    assert queue.counts["doubled"] > 0
 
 
 @pytest.mark.slow
@@ -124,24 +106,80 @@ async def test_what_a_killed_function_held_goes_on_by_the_queue_alone(
     assert 2 <= done.pop("slice") <= now.attempt and 5 <= sum(done.values()) < 5 + now.attempt
 
 
+# -- frozen rather than killed --------------------------------------------------------------------------------------
+
+
 @pytest.mark.slow
-async def test_whoever_prefers_to_wait_gets_a_short_job_at_once_and_a_long_one_ends_too(
-    http: httpx2.AsyncClient,
+async def test_a_process_that_was_frozen_with_its_answer_serves_another_request(
+    platform: Platform, http: httpx2.AsyncClient, notes: Callable[[], Counter[str]]
 ) -> None:
+    platform.warm = True
+    for _ in range(2):
+        job = await submitted(http, steps=6, seconds=0.5)
+        assert (await ended(http, job["id"]))["result"] == 6
+    assert platform.counts["thawed"] > 0 and platform.counts["killed with the answer"] == 0
+    assert {name: times for name, times in notes().items() if name != "slice"} == {f"step {n}": 2 for n in range(6)}
+
+
+@pytest.mark.slow
+async def test_a_process_that_was_frozen_past_its_lease_changes_nothing_when_it_goes_on(
+    tmp_path: Path, queue: Queue
+) -> None:
+    (tmp_path / "notes").touch()
+    with (tmp_path / "log").open("wb") as log:
+        async with (
+            running(APP, tmp_path, queue, budget="8s", limit=30, log=log) as platform,
+            client_of(platform) as http,
+            Outlast(platform.environ["OUTLAST_STORE"]) as reader,
+        ):
+            platform.environ["LEASE"] = "2"
+            job = await submitted(http, steps=3, seconds=0.6)
+
+            async def is_in_a_step() -> bool:
+                return "step 0" in (tmp_path / "notes").read_text()
+
+            async def is_swept_to_its_end() -> bool:
+                await http.post("/push/sweep", headers={"Authorization": f"Bearer {SECRET}"})
+                return (await reader.get(job["id"])).ended
+
+            await eventually(is_in_a_step)
+            [frozen] = platform.working
+            frozen.freeze()
+            await eventually(is_swept_to_its_end)
+            told = await reader.get(job["id"]), await reader.log(job["id"])
+            frozen.thaw()
+            await platform.idle()
+            assert (await reader.get(job["id"]), await reader.log(job["id"])) == told
+            assert (told[0].status, told[0].attempt, told[0].result_json) == (Status.COMPLETED, 2, "3")
+            assert flaws(*told, await reader.steps(job["id"])) == []
+    assert "attempt 1 lost its lease" in (tmp_path / "log").read_text()
+
+
+# -- in the request, and with a worker ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_of_those_who_prefer_to_wait_short_jobs_are_answered_at_once_and_long_ones_end_too(
+    platform: Platform, http: httpx2.AsyncClient
+) -> None:
+    platform.limit = 30  # the wait is from when the function is there, however long that took
+
     async def asked(steps: int, seconds: float) -> httpx2.Response:
         body = {"type": "report", "payload": {"steps": steps, "seconds": seconds}}
-        return await http.post("/jobs", json=body, headers={"Prefer": "wait=2"})
+        return await http.post("/jobs", json=body, headers={"Prefer": "wait=5"})
 
-    short, long = await asyncio.gather(asked(2, 0.1), asked(4, 0.9))
+    short, longer, long = await asyncio.gather(asked(2, 0.1), asked(4, 0.7), asked(9, 0.9))
     assert (short.status_code, short.json()["result"], long.status_code) == (200, 2, 202)
-    now = await ended(http, long.json()["id"])
-    assert (now["status"], now["result"]) == ("completed", 4)
+    assert longer.status_code == (200 if longer.json()["status"] == "completed" else 202)
+    for reply, steps in ((longer, 4), (long, 9)):
+        now = await ended(http, reply.json()["id"])
+        assert (now["status"], now["result"], now["attempt"]) == ("completed", steps, 1)
 
 
 @pytest.mark.slow
 async def test_fire_and_forget_hangs_there_for_ever(tmp_path: Path, queue: Queue) -> None:
     async with running("tests.push.functions:forgetful", tmp_path, queue) as platform:
-        async with httpx2.AsyncClient(base_url=platform.url, timeout=60, trust_env=False) as http:
+        async with client_of(platform) as http:
             assert (await http.post("/goals")).status_code == 202
         async with asyncio.timeout(20):
             while not platform.counts["killed with the answer"]:
@@ -149,63 +187,22 @@ async def test_fire_and_forget_hangs_there_for_ever(tmp_path: Path, queue: Queue
     assert (tmp_path / "notes").read_text() == "processing\n"
 
 
-# -- the double of QStash -------------------------------------------------------------------------------------------
-
-
-async def test_the_official_package_publishes_to_the_double_and_verifies_its_calls(
-    queue: Queue, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.slow
+async def test_a_worker_with_the_same_file_takes_a_job_over_in_its_middle(
+    platform: Platform, queue: Queue, http: httpx2.AsyncClient, notes: Callable[[], Counter[str]], tmp_path: Path
 ) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    async with taking([200]) as taker:
-        theirs = qstash.QStash(TOKEN, base_url=queue.url)
-        sent = {"url": taker.url, "body": "hello", "deduplication_id": "one", "retries": 0}
-        first, second = [await asyncio.to_thread(theirs.message.publish, **sent) for _ in range(2)]
-        assert first.message_id == second.message_id and second.deduplicated  # type: ignore[union-attr]
-        headers, body = await taker.call()
-        assert (headers["upstash-retried"], body, queue.counts["calls"]) == ("0", b"hello", 1)
-        signature = headers["upstash-signature"]
-        qstash.Receiver(CURRENT, NEXT).verify(signature=signature, body="hello", url=taker.url)
+    job = await submitted(http, steps=10, seconds=0.4)
+    queue.odds = {"lost": 1.0}  # so that no function goes on with it
+    async with Outlast(platform.environ["OUTLAST_STORE"]) as reader:
 
+        async def has_yielded() -> bool:
+            now = await reader.get(job["id"])
+            return (now.status, now.attempt) == (Status.QUEUED, 1)
 
-async def test_the_double_tries_again_and_gives_up_as_it_was_told(queue: Queue) -> None:
-    async with taking([500, 503, 200]) as taker, httpx2.AsyncClient(trust_env=False) as http:
-        headers = {"Authorization": f"Bearer {TOKEN}", "Upstash-Retries": "1", "Upstash-Retry-Delay": "10 + retried"}
-        headers["Upstash-Failure-Callback"] = taker.url
-        assert (await http.post(f"{queue.url}/v2/publish/{taker.url}", headers=headers)).status_code == 200
-        assert [(await taker.call())[0]["upstash-retried"] for _ in range(2)] == ["0", "1"]
-        assert b"sourceBody" in (await taker.call())[1] and len(queue.dead) == 1
-        refused = await http.post(f"{queue.url}/v2/publish/{taker.url}", headers={"Authorization": "Bearer x"})
-        assert refused.status_code == 401
-
-
-class Taker:
-    """A server that keeps what it is sent."""
-
-    url = ""
-
-    def __init__(self) -> None:
-        self.calls: asyncio.Queue[tuple[dict[str, str], bytes]] = asyncio.Queue()
-
-    async def call(self) -> tuple[dict[str, str], bytes]:
-        async with asyncio.timeout(20):
-            return await self.calls.get()
-
-
-@asynccontextmanager
-async def taking(statuses: list[int]) -> AsyncIterator[Taker]:
-    taker = Taker()
-
-    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        request = await read_request(reader)
-        taker.calls.put_nowait((dict(request.headers), request.body))
-        writer.write(head_of(statuses.pop(0) if len(statuses) > 1 else statuses[0], {"content-length": "0"}))
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(take, "127.0.0.1", 0)
-    taker.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/take"
-    try:
-        yield taker
-    finally:
-        server.close()
+        await eventually(has_yielded)
+        calls = platform.counts["calls"]
+        with Crew(tmp_path, app="tests.push.functions:app", url=platform.environ["OUTLAST_STORE"]) as crew:
+            crew.start(NOTES=platform.environ["NOTES"])
+            now = await reader.wait(job["id"], 30)
+    assert (now.result, now.attempt, platform.counts["calls"]) == (10, 1, calls)
+    assert notes() == Counter({"slice": 2} | {f"step {number}": 1 for number in range(10)})

@@ -37,7 +37,7 @@ class Signed:
     key: str = CURRENT
     algorithm: str = "HS256"
     issuer: str | None = "Upstash"
-    url: str = f"{SITE}/push/qstash"
+    url: str | None = f"{SITE}/push/qstash"
     begins: float | None = 0
     ends: float | None = 300
     signs: bytes = BODY
@@ -72,6 +72,9 @@ DOCTORED = {
     "that has expired": replace(GOOD, begins=-600, ends=-300),
     "that is not good yet": replace(GOOD, begins=300, ends=600),
     "without an end": replace(GOOD, ends=None),
+    "without a beginning": replace(GOOD, begins=None),
+    "by nobody": replace(GOOD, issuer=None),
+    "for no address": replace(GOOD, url=None),
 }
 
 
@@ -162,13 +165,13 @@ def signed_text(claims: dict[str, Any]) -> str:
 @pytest.mark.parametrize("skew", [-5, 5])
 def test_clocks_may_differ_by_five_seconds(skew: int) -> None:
     call = replace(GOOD, begins=4 if skew > 0 else -300, ends=300 if skew > 0 else -4)
-    require_signed(call.token, [CURRENT], url=call.url, body=BODY, now=time())
+    require_signed(call.token, [CURRENT], url=call.url or "", body=BODY, now=time())
 
 
 def test_bytes_that_are_no_text_are_signed_as_they_are() -> None:
     body = b"\xff\xfe\x00"
     call = replace(GOOD, signs=body, body=body)
-    require_signed(call.token, [CURRENT], url=call.url, body=body, now=time())
+    require_signed(call.token, [CURRENT], url=call.url or "", body=body, now=time())
 
 
 async def test_a_call_that_is_not_verified_does_nothing_and_learns_a_word(

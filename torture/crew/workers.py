@@ -114,11 +114,16 @@ def address(log: str) -> str:
     return "" if found is None else found[1]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], description: str, patience: float = 60.0) -> float:
-    """Wait for a condition; answers how long it took, in seconds. Raises TimeoutError once the patience is over."""
+async def until(
+    condition: Callable[[], Awaitable[bool]], description: str, patience: float = 60.0, every: float = 0.01
+) -> float:
+    """Wait for a condition, which is asked every so many seconds; answers how long it took.
+
+    Raises TimeoutError once the patience is over.
+    """
     began = monotonic()
     while not await condition():
         if monotonic() - began > patience:
             raise TimeoutError(f"it did not come about within {patience} s that {description}")
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(every)
     return monotonic() - began

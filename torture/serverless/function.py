@@ -1,7 +1,7 @@
-"""A function of the platform: one process, one request, one answer. `python -m torture.serverless.function MODULE:APP`
+"""A function of the platform: a process that answers one request after the other. `python -P function.py MODULE:APP`
 
-The request comes on stdin, and the answer goes to stdout in frames: a letter, four bytes of length, and as many bytes.
-No lifespan is run, for no platform promises one.
+Requests come on stdin, each with its length in four bytes before it, and answers go to stdout in frames: a letter, four
+bytes of length, and as many bytes. No lifespan is run, for no platform promises one.
 """
 
 import asyncio
@@ -12,22 +12,29 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-START, BODY, END = b"S", b"B", b"E"
+READY, START, BODY, END = b"R", b"S", b"B", b"E"
 
 
 def main() -> None:
-    asyncio.run(answer(sys.argv[1], sys.stdin.buffer.read()))
-    # Until the platform kills this process, what the app has begun beside its answer goes on.
-    sys.stdin.close()
+    # The app is found from where the process begins.
+    sys.path.insert(0, os.getcwd())
+    module, _, name = sys.argv[1].partition(":")
+    app = getattr(importlib.import_module(module), name)
+    write(READY, b"")
+    asyncio.run(serve(app))
 
 
-async def answer(named: str, sent: bytes) -> None:
+async def serve(app: Any) -> None:
+    """Until the platform kills this process. What the app has begun beside an answer goes on while it waits."""
+    while sent := await asyncio.to_thread(read):
+        await answer(app, sent)
+
+
+async def answer(app: Any, sent: bytes) -> None:
     head, _, body = sent.partition(b"\n")
     scope = json.loads(head)
     headers = [(name.encode(), value.encode("latin-1")) for name, value in scope["headers"].items()]
     scope |= {"headers": headers, "query_string": scope["query_string"].encode(), "asgi": {"version": "3.0"}}
-    module, _, name = named.partition(":")
-    app = getattr(importlib.import_module(module), name)
     received = False
 
     async def receive() -> MutableMapping[str, Any]:
@@ -45,9 +52,13 @@ async def answer(named: str, sent: bytes) -> None:
         write(BODY, message.get("body", b""))
         if not message.get("more_body", False):
             write(END, b"")
-            await asyncio.Event().wait()
 
     await app(scope, receive, send)
+
+
+def read() -> bytes:
+    """The next request; nothing once the platform has gone."""
+    return sys.stdin.buffer.read(int.from_bytes(sys.stdin.buffer.read(4), "big"))
 
 
 def write(kind: bytes, data: bytes) -> None:

@@ -1,18 +1,27 @@
-"""The platform: a fresh process for each request, killed when its answer is complete, or at the limit."""
+"""The platform: a process for each request, which is killed with its answer, or frozen until another request comes."""
 
 import asyncio
 import json
 import sys
 from collections import Counter
-from collections.abc import MutableMapping
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Self
-from urllib.parse import unquote, urlsplit
+from typing import IO, NamedTuple, Self
 
 from torture.serverless.function import BODY, END, START
+from torture.serverless.instance import Instance
 from torture.serverless.wire import Request, head_of, read_request
 
 ROOT = Path(__file__).parents[2]
+
+
+class Blow(NamedTuple):
+    """What meets a process in the middle of a request, so many seconds into it: it is frozen for a while, or killed."""
+
+    after: float
+    frozen: float | None = None
+    """Seconds; None: killed."""
 
 
 class Platform:
@@ -20,22 +29,43 @@ class Platform:
 
     Parameters
     ----------
-    app: `module:name`, found from the root of the checkout.
+    app: `module:name`, found from `folder`.
     environ: of the functions; may be changed later.
-    limit: seconds after which a function is killed, however far it is.
-    at_once: how many may live at the same time; others wait.
+    limit: seconds that a function may take for a request once it is there; then it is killed, however far it is.
+    at_once: how many may run at the same time; other requests wait.
+    warm: a process is frozen with its answer and used again, rather than killed.
+    blow: draws what meets the process of the next request; None: nothing.
+    folder: where the functions begin; None: the root of the checkout.
+    python: that runs them.
+    log: where they log; None: where this process does.
+
+    `working` are the processes that have a request; `seconds` is how long those that are gone lived in all, and `peak`
+    the most memory that one of them took, in bytes.
     """
 
-    def __init__(self, app: str, environ: MutableMapping[str, str], *, limit: float, at_once: int = 8) -> None:
-        self.environ = environ
-        self.limit = limit
+    def __init__(
+        self,
+        app: str,
+        environ: MutableMapping[str, str],
+        *,
+        limit: float,
+        at_once: int = 8,
+        warm: bool = False,
+        blow: Callable[[], Blow | None] = lambda: None,
+        folder: Path | None = None,
+        python: str = sys.executable,
+        log: IO[bytes] | None = None,
+    ) -> None:
+        self.environ, self.limit, self.warm, self.blow = environ, limit, warm, blow
         self.counts: Counter[str] = Counter()
         self.url = ""
-        self._app = app
+        self.seconds, self.peak = 0.0, 0
+        self._app, self._folder, self._python, self._log = app, folder or ROOT, python, log
         self._room = asyncio.Semaphore(at_once)
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[None]] = set()
-        self._living: set[asyncio.subprocess.Process] = set()
+        self.working: set[Instance] = set()
+        self._frozen: list[Instance] = []
         self._closing = False
 
     async def __aenter__(self) -> Self:
@@ -47,9 +77,17 @@ class Platform:
         if self._server is not None:
             self._server.close()
         self._closing = True
-        for process in self._living:
-            process.kill()
+        for instance in self.working:
+            instance.kill()
         await asyncio.gather(*self._serving, return_exceptions=True)
+        await asyncio.gather(*map(self._end, self._frozen))
+
+    async def idle(self) -> None:
+        """Wait until every request has been answered."""
+        while self._serving:
+            await asyncio.wait(self._serving)
+
+    # -- a request ----------------------------------------------------------------------------------------------------
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -57,72 +95,108 @@ class Platform:
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
         try:
-            await self._serve(await read_request(reader), writer)
+            request = await read_request(reader)
+            async with self._room:
+                # Whoever did not wait until there was room needs no process.
+                if not (self._closing or reader.at_eof()):
+                    await self._serve(request, writer)
         except (OSError, asyncio.IncompleteReadError):
             self.counts["callers that went"] += 1
         finally:
             writer.close()
 
     async def _serve(self, request: Request, writer: asyncio.StreamWriter) -> None:
-        async with self._room:
-            if self._closing:
-                return
-            self.counts["calls"] += 1
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "torture.serverless.function", self._app),
-                cwd=ROOT,
-                env=dict(self.environ),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-            )
-            self._living.add(process)
-            try:
-                async with asyncio.timeout(0 if self._closing else self.limit):
-                    await self._relay(request, process, writer)
-            except TimeoutError:
-                self.counts["killed at the limit"] += 1
-            finally:
-                if process.returncode is None:
-                    process.kill()
-                await process.wait()
-                self._living.discard(process)
+        self.counts["calls"] += 1
+        instance, answered = await self._instance(), False
+        try:
+            answered = await self._relay(request, instance, writer)
+        except TimeoutError:
+            self.counts["killed at the limit"] += 1
+        finally:
+            await self._leave(instance, answered)
 
-    async def _relay(self, request: Request, process: asyncio.subprocess.Process, writer: asyncio.StreamWriter) -> None:
-        assert process.stdin is not None and process.stdout is not None
-        process.stdin.write(_sent(request))
-        process.stdin.close()
+    async def _relay(self, request: Request, instance: Instance, writer: asyncio.StreamWriter) -> bool:
+        """True once the answer is complete, False if the process died before."""
         started = False
         try:
-            while True:
-                kind, length = await process.stdout.readexactly(1), await process.stdout.readexactly(4)
-                data = await process.stdout.readexactly(int.from_bytes(length, "big"))
-                if kind == START:
-                    told = json.loads(data)
-                    writer.write(head_of(told["status"], told["headers"]))
-                    started = True
-                elif kind == BODY:
-                    writer.write(data)
-                await writer.drain()
-                if kind == END:
-                    self.counts["killed with the answer"] += 1
-                    return
+            await instance.ready()
+            async with asyncio.timeout(self.limit), self._struck(instance):
+                instance.send(request)
+                while True:
+                    kind, data = await instance.frame()
+                    if kind == START:
+                        told = json.loads(data)
+                        writer.write(head_of(told["status"], told["headers"]))
+                        started = True
+                    elif kind == BODY:
+                        writer.write(data)
+                    await writer.drain()
+                    if kind == END:
+                        return True
         except asyncio.IncompleteReadError:
-            self.counts["crashed"] += 1
+            if not instance.killed:
+                self.counts["crashed"] += 1
+            return False
         finally:
             # Whether it crashed or was killed, the caller learns no more than that.
             if not started:
                 writer.write(head_of(504, {"content-length": "0"}))
 
+    @asynccontextmanager
+    async def _struck(self, instance: Instance) -> AsyncIterator[None]:
+        """Within the block a blow may meet the process."""
+        striking = asyncio.create_task(self._strike(instance, self.blow()))
+        try:
+            yield
+        finally:
+            striking.cancel()
 
-def _sent(request: Request) -> bytes:
-    parts = urlsplit(request.target)
-    scope = {
-        "type": "http",
-        "http_version": "1.1",
-        "method": request.method,
-        "path": unquote(parts.path),
-        "query_string": parts.query,
-        "headers": dict(request.headers),
-    }
-    return json.dumps(scope).encode() + b"\n" + request.body
+    async def _strike(self, instance: Instance, blow: Blow | None) -> None:
+        if blow is None:
+            return
+        await asyncio.sleep(blow.after)
+        if blow.frozen is None:
+            self.counts["killed in the middle"] += 1
+            instance.kill()
+            return
+        self.counts["frozen in the middle"] += 1
+        instance.freeze()
+        await asyncio.sleep(blow.frozen)
+        instance.thaw()
+
+    # -- a process ----------------------------------------------------------------------------------------------------
+
+    async def _instance(self) -> Instance:
+        """The one that was frozen the longest, for it has the most to catch up; a cold one if there is none."""
+        while self._frozen:
+            instance = self._frozen.pop(0)
+            if instance.lives:
+                self.counts["thawed"] += 1
+                instance.thaw()
+                self.working.add(instance)
+                return instance
+            await self._end(instance)
+        instance = await Instance.start(
+            self._app, self.environ, folder=self._folder, python=self._python, log=self._log
+        )
+        self.working.add(instance)
+        if self._closing:
+            instance.kill()
+        return instance
+
+    async def _leave(self, instance: Instance, answered: bool) -> None:
+        if answered and self.warm and not self._closing:
+            self.counts["frozen with the answer"] += 1
+            instance.freeze()
+            self.working.discard(instance)
+            self._frozen.append(instance)
+            return
+        if answered:
+            self.counts["killed with the answer"] += 1
+        await self._end(instance)
+
+    async def _end(self, instance: Instance) -> None:
+        self.peak = max(self.peak, instance.peak)
+        instance.kill()
+        self.seconds += await instance.gone()
+        self.working.discard(instance)

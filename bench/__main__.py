@@ -40,7 +40,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "suite",
         choices=list(SUITES),
-        help="where the jobs are kept, beside peers that keep theirs there; http: beside a bare web app",
+        help="where the jobs are kept, beside peers that keep theirs there; http: beside a bare web app; "
+        "serverless: a cold start beside its libraries",
     )
     parser.add_argument("names", nargs="*", metavar="NAME", help="these measurements, by the beginning of their name")
     parser.add_argument(

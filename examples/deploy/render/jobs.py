@@ -7,7 +7,7 @@ from outlast import Context, Outlast
 app = Outlast()
 
 
-@app.handler(retries=3)
+@app.handler(retries=3, steps=["task"])
 async def plan(ctx: Context, goal: str, tasks: int = 5, seconds: float = 2.0) -> list[str]:
     """Make tasks of a goal, one call of a model for each; what is written shows while the job runs."""
     return [await ctx.step("task", write_task, ctx, goal, number, seconds) for number in range(1, tasks + 1)]

@@ -191,7 +191,7 @@ class Context:
             await self._never()
         if tries is not None:
             return await self._tried(frame, fn, args, kwargs, result, tries)
-        return await self._run(frame, fn, args, kwargs, result)
+        return await self._run(frame, fn, args, kwargs, result, None)
 
     async def _tried(
         self, frame: Frame, fn: Callable[..., Any], args: Any, kwargs: Any, result: codec.Codec, tries: Tries
@@ -223,13 +223,7 @@ class Context:
         return frame.parent is not None or not self._no_more_steps
 
     async def _run(
-        self,
-        frame: Frame,
-        fn: Callable[..., Any],
-        args: Any,
-        kwargs: Any,
-        result: codec.Codec,
-        timeout: float | None = None,
+        self, frame: Frame, fn: Callable[..., Any], args: Any, kwargs: Any, result: codec.Codec, timeout: float | None
     ) -> Any:
         parent = frame.parent.index if frame.parent else None
         step = Step(key=frame.key, name=frame.name, index=frame.index, status="running", attempt=self.attempt)
@@ -251,8 +245,7 @@ class Context:
                 raise
             finally:
                 _frame.reset(inside)
-            spent = round((monotonic() - began) * 1000)
-            done = replace(step, status="completed", value=text, duration_ms=spent)
+            done = replace(step, status="completed", value=text, duration_ms=round((monotonic() - began) * 1000))
             await self._recorder.record(done, parent)
             if frame.parent is not None:
                 self._replay.remember(done)
@@ -274,10 +267,10 @@ class Context:
 
     def _measured(self, text: str, name: str) -> str:
         if len(text.encode()) > self._limits.step:
-            raise LimitExceeded(
-                f"step {name!r} returned more than {self._limits.step} bytes; keep it elsewhere and return its address",
-                code="result_too_large",
+            detail = (
+                f"step {name!r} returned more than {self._limits.step} bytes; keep it elsewhere, return its address"
             )
+            raise LimitExceeded(detail, code="result_too_large")
         return text
 
     async def attachment(self, reference: str) -> Attachment:
@@ -482,9 +475,7 @@ class Context:
     def _is_late(self) -> bool:
         """True in a step that was given up, and in what it called."""
         frame = _frame.get() if self._abandoned else None
-        while frame is not None and frame not in self._abandoned:
-            frame = frame.parent
-        return frame is not None
+        return frame is not None and frame.is_within(self._abandoned)
 
     def _left(self, until: float | None) -> float | None:
         return None if until is None else max(until - self._store.now(), 0.0)

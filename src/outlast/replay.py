@@ -5,7 +5,7 @@ written before.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,13 @@ class Frame:
     index: int
     parent: "Frame | None" = None
     number: int = 1
+
+    def is_within(self, frames: Container["Frame"]) -> bool:
+        """True if it is one of these, or was called within one."""
+        frame: Frame | None = self
+        while frame is not None and frame not in frames:
+            frame = frame.parent
+        return frame is not None
 
 
 WAITED = ":-"

@@ -5,7 +5,6 @@ import json
 import os
 import re
 import signal
-import sys
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Mapping
 from contextlib import suppress
@@ -31,7 +30,7 @@ class Instance:
 
     @classmethod
     async def start(
-        cls, app: str, environ: Mapping[str, str], *, folder: Path, python: str = sys.executable, log: IO[bytes] | None
+        cls, app: str, environ: Mapping[str, str], *, folder: Path, python: str, log: IO[bytes] | None
     ) -> Self:
         """A cold one, which finds its app from a folder and logs into a file; None: where this process does."""
         return cls(

@@ -13,6 +13,8 @@ from uuid import uuid4
 
 from aiobotocore.session import get_session
 
+from tests.ports import free_port
+
 REGION = "eu-central-1"
 
 ENVIRONMENT = {
@@ -39,13 +41,12 @@ def of_nobody_else(environ: Mapping[str, str]) -> dict[str, str]:
 @contextmanager
 def serving() -> Iterator[str]:
     """The server, in a process of its own; gives its address."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = str(listening.getsockname()[1])
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen(command, env=of_nobody_else(os.environ), **quiet)
     try:
-        _await_listening(server, int(port))
+        _await_listening(server, port)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.kill()

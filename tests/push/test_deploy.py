@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from tests.examples.test_page_modules import node
+from tests.ports import free_port
 from tests.stores import postgres_server
 from tests.test_docs import ROOT
 from tests.testing.test_page import built_wheel, run
@@ -124,7 +125,7 @@ async def test_the_project_of_vercel_runs_on_a_plain_server_too(project: Path, s
     python = python_of(project.parent)
     run(project, str(python), "-m", "pip", "install", "--quiet", "uvicorn")
     async with Queue("token", "sig_" + "k" * 28) as queue:
-        port = postgres_server.free_port()
+        port = free_port()
         push = f"qstash:http://127.0.0.1:{port}?budget=8s"
         env = environ(OUTLAST_STORE=f"{store}?schema=plain", OUTLAST_PUSH=push, **of_queue(queue))
         command = [str(python), "-m", "uvicorn", "api.index:app", "--port", str(port)]
@@ -212,7 +213,7 @@ def command_of_systemd() -> str:
 async def test_the_commands_of_a_guide_serve_and_work_and_end_when_they_are_told(
     folder: Path, commands: list[str], store: str, tmp_path: Path
 ) -> None:
-    port = postgres_server.free_port()
+    port = free_port()
     url = f"{store}?schema=render" if folder is RENDER else f"sqlite:///{tmp_path}/jobs.db"
     key, kept = new_key()
     env = environ(OUTLAST_STORE=url, OUTLAST_KEYS=kept, PYTHONPATH=str(ROOT / "src"), PYTHONDONTWRITEBYTECODE="1")

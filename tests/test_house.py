@@ -155,6 +155,7 @@ NOT_AT_IMPORT = {"anyio", "apsw", "click", "httpx", "httpx2", "psycopg", "pymong
 NOT_AT_IMPORT |= {"boto3", "botocore", "fastapi", "mangum", "opentelemetry", "pydantic", "requests", "uvicorn"}
 NOT_AT_IMPORT |= {"websockets"}
 IMPORT_SECONDS = 0.150
+NOT_IN_A_FUNCTION = {f"outlast.web.{name}" for name in ("api", "jobs", "openapi", "schemas", "sockets", "streams")}
 
 SHORT_FUNCTION, SHORT_SHARE = 20, 0.90
 LONGEST_FUNCTION = 60
@@ -253,6 +254,15 @@ def test_importing_outlast_loads_no_driver_no_server_and_no_client() -> None:
 
 def test_importing_outlast_is_cheap_enough_for_a_cold_start() -> None:
     assert cpu_seconds("import outlast") - cpu_seconds("pass") <= IMPORT_SECONDS
+
+
+def test_a_function_loads_nothing_of_what_only_requests_for_jobs_need() -> None:
+    """The smallest one of the bench, which has answered a request."""
+    code = "from bench.serverless_start import asked; from bench.serverless_calls import HEALTH; import asyncio, sys; "
+    code += "from bench.serverless_function import api; asyncio.run(asked(api, HEALTH)); print(*sys.modules)"
+    loaded = set(run_python(code).split())
+    assert "outlast.web.push" in loaded
+    assert not NOT_IN_A_FUNCTION & loaded
 
 
 def cpu_seconds(code: str) -> float:

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-from starlette.routing import Match, Mount
-from starlette.types import ASGIApp, Scope
+from starlette.types import ASGIApp
 
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
@@ -15,7 +14,7 @@ from outlast.web.events import events
 from outlast.web.feed import feed
 from outlast.web.push import push_routes
 from outlast.web.sockets import socket, upgrade
-from outlast.web.surface import Route, Surface, below_root
+from outlast.web.surface import BareMount, Route, Surface
 
 JOBS = (
     Route("POST", "", jobs.submit, WRITE),
@@ -73,15 +72,3 @@ def mount(app: Outlast, host: Any, path: str = "/jobs", authenticate: Authentica
     if pushes := push_routes(app.push):
         beside = f"{path.rpartition('/')[0]}/push"
         routes.append(BareMount(beside, app=Surface(app, pushes, door), name="outlast push"))
-
-
-class BareMount(Mount):
-    """A mount that answers its own path too, without a redirect to a slash, which would lose a POST's body."""
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        path = below_root(scope) if scope["type"] in ("http", "websocket") else None
-        if path is None or (path != self.path and not path.startswith(self.path + "/")):
-            return Match.NONE, {}
-        root = scope.get("root_path", "")
-        outer = {"app_root_path": scope.get("app_root_path", root), "path_params": dict(scope.get("path_params", {}))}
-        return Match.FULL, outer | {"root_path": root + self.path, "endpoint": self.app}

@@ -1,6 +1,6 @@
 """The stand-alone service: the jobs, beside them health and description, and whatever pages are served with them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from starlette.applications import Starlette
@@ -11,15 +11,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from outlast.app import Outlast
 from outlast.principal import METRICS
-from outlast.web.api import JOBS, BareMount
 from outlast.web.auth import ANYBODY, Authenticate, Door
 from outlast.web.call import Call
 from outlast.web.health import healthz, readyz
 from outlast.web.metrics import metrics
-from outlast.web.openapi import describe
 from outlast.web.push import push_routes
 from outlast.web.replies import json_reply
-from outlast.web.surface import Route, Surface
+from outlast.web.surface import BareMount, Route, Surface
 
 MOUNT = "/jobs"
 
@@ -32,6 +30,9 @@ async def index(call: Call) -> Response:
 
 async def openapi(call: Call) -> Response:
     """This service in the words of OpenAPI."""
+    from outlast.web.api import JOBS
+    from outlast.web.openapi import describe
+
     routes = [(MOUNT, route) for route in JOBS] + [("", route) for route in beside_jobs(call.app)]
     by_key = call.principal is not ANYBODY and "authorization" in call.request.headers
     return json_reply(describe(call.app, routes, call.root, by_key=by_key))
@@ -74,7 +75,25 @@ def service(
         BareMount("", app=beside),
     ]
     others = Starlette(routes=routes, lifespan=partial(app.lifespan, worker=worker))
-    return Service(BareMount(MOUNT, app=Surface(app, JOBS, door)), others)
+    return Service(BareMount(MOUNT, app=Later(lambda: _jobs(app, door))), others)
+
+
+def _jobs(app: Outlast, door: Door) -> ASGIApp:
+    from outlast.web.api import JOBS
+
+    return Surface(app, JOBS, door)
+
+
+class Later:
+    """An ASGI app that is made for its first request: a function that runs a slice does not pay for it at its start."""
+
+    def __init__(self, make: Callable[[], ASGIApp]) -> None:
+        self._make = make
+        self._made: ASGIApp | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._made = self._made or self._make()
+        await self._made(scope, receive, send)
 
 
 class Service:

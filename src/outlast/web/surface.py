@@ -9,6 +9,7 @@ from typing import Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
+from starlette.routing import Match, Mount
 from starlette.types import Receive, Scope, Send
 
 from outlast.app import Outlast
@@ -149,6 +150,18 @@ def below_root(scope: Scope) -> str:
     root: str = scope.get("root_path", "").rstrip("/")
     below = path[len(root) :] if path == root or path.startswith(root + "/") else path
     return "" if below == "/" else below
+
+
+class BareMount(Mount):
+    """A mount that answers its own path too, without a redirect to a slash, which would lose a POST's body."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        path = below_root(scope) if scope["type"] in ("http", "websocket") else None
+        if path is None or (path != self.path and not path.startswith(self.path + "/")):
+            return Match.NONE, {}
+        root = scope.get("root_path", "")
+        outer = {"app_root_path": scope.get("app_root_path", root), "path_params": dict(scope.get("path_params", {}))}
+        return Match.FULL, outer | {"root_path": root + self.path, "endpoint": self.app}
 
 
 def _other_method(method: str, methods: set[str]) -> Response:

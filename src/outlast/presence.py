@@ -17,7 +17,6 @@ from outlast.stores.base import Record, Records, Store
 # Where there are no POSIX locks, the leases alone tell.
 if sys.platform != "win32":
     import fcntl
-    import resource
 
 PREFIX = "worker/"
 TTL = 60.0
@@ -126,6 +125,8 @@ def resident() -> int | None:
 def _peak() -> int | None:
     if sys.platform == "win32":
         return None
+    import resource
+
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

@@ -4,7 +4,6 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -161,13 +160,19 @@ def _migrate(connection: apsw.Connection, path: Path) -> None:
     connection.execute("begin immediate")
     try:
         for number in range(_schema(connection, path) + 1, SCHEMA + 1):
-            _run(connection, files("outlast.stores").joinpath(f"sqlite_{number:04}.sql").read_text("utf-8"))
+            _run(connection, _script(number))
         connection.pragma("application_id", APPLICATION)
         connection.pragma("user_version", SCHEMA)
         connection.execute("commit")
     finally:
         if connection.in_transaction:
             connection.execute("rollback")
+
+
+def _script(number: int) -> str:
+    from importlib.resources import files  # a file that is up to date need not pay for it
+
+    return files("outlast.stores").joinpath(f"sqlite_{number:04}.sql").read_text("utf-8")
 
 
 def _schema(connection: apsw.Connection, path: Path) -> int:

@@ -10,10 +10,10 @@ the oldest live one; ids rise with time, and a store finds those above one of th
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import uniform
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.follow import Hub
 from outlast.job import LIVE, Job
@@ -41,8 +41,7 @@ BACKSTOP = 30.0
 PAGE = 200
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(NamedTuple):
     """Jobs as they now are, without payloads and results.
 
     `cursor` is the time of the store from which a reader of these would go on: until then it has been told all.

@@ -13,8 +13,8 @@ A wish to cancel turns every later move but `complete` into `cancelled`.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple
 
 from outlast.errors import IllegalMove, JobConflict
 from outlast.job import ENDED, LIVE, Change, Event, Job, JobError, NewJob, Signal, Status, Step, Waiting
@@ -32,8 +32,7 @@ HEAD_START = 30.0
 """Seconds that whoever ended a job has to tell its webhooks of it, before any sweep does."""
 
 
-@dataclass(frozen=True, slots=True)
-class Move:
+class Move(NamedTuple):
     """An arrow in the picture of a job's life: from any of `sources` to `target`, and why."""
 
     sources: frozenset[Status]

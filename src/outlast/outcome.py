@@ -1,21 +1,18 @@
 """What may become of a slice, and the move that it makes. Pure."""
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from outlast import lifecycle
 from outlast.job import Change, Job, JobError, Waiting
 
 
-@dataclass(frozen=True, slots=True)
-class Returned:
+class Returned(NamedTuple):
     """The handler returned; its result as JSON text."""
 
     result: str
 
 
-@dataclass(frozen=True, slots=True)
-class Raised:
+class Raised(NamedTuple):
     """The attempt failed; `after` is when the handler wants to be tried again, in seconds.
 
     `cause` is what was raised; None where time ran out, or the handler was not called.
@@ -26,15 +23,13 @@ class Raised:
     cause: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Parked:
+class Parked(NamedTuple):
     """The handler waits for something that may take long."""
 
     waiting: Waiting
 
 
-@dataclass(frozen=True, slots=True)
-class HandedBack:
+class HandedBack(NamedTuple):
     """The worker goes, or the slice's time is over; the job goes on elsewhere.
 
     `progressed`: it recorded a step.
@@ -44,12 +39,10 @@ class HandedBack:
     progressed: bool = True
 
 
-@dataclass(frozen=True, slots=True)
 class Cancelled:
     """Somebody asked for it, and the handler has stopped."""
 
 
-@dataclass(frozen=True, slots=True)
 class Lost:
     """The lease is no longer this attempt's; nothing may be written."""
 

@@ -4,14 +4,12 @@ An offset counts the characters (Unicode code points) of its channel before it.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.job import Event, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A piece of a channel's text; `step` is the index of the step that wrote it, None for the handler itself."""
 
     channel: str
@@ -155,9 +153,9 @@ def _split(pieces: Sequence[Segment], agreed: int) -> list[tuple[Segment, bool]]
         own = 0 if piece.step is not None else min(len(piece.text), agreed)
         agreed -= own
         if own:
-            split.append((replace(piece, text=piece.text[:own]), True))
+            split.append((piece._replace(text=piece.text[:own]), True))
         if own < len(piece.text):
-            split.append((replace(piece, offset=piece.offset + own, text=piece.text[own:]), False))
+            split.append((piece._replace(offset=piece.offset + own, text=piece.text[own:]), False))
     return split
 
 
@@ -187,5 +185,5 @@ def _cut(pieces: list[Segment], channel: str, offset: int) -> list[Segment]:
         if piece.channel != channel or piece.offset + len(piece.text) <= offset:
             kept.append(piece)
         elif piece.offset < offset:
-            kept.append(replace(piece, text=piece.text[: offset - piece.offset]))
+            kept.append(piece._replace(text=piece.text[: offset - piece.offset]))
     return kept

@@ -1,6 +1,6 @@
 """How often a step is called within one attempt, for how long at a time, and after which pauses. Pure."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from outlast.errors import HandlerError, Retry, StepTimeout, decisive
 from outlast.policy import Duration, Limits, backoff, seconds
@@ -9,8 +9,7 @@ LONGEST = 60.0
 """Seconds that the longest pause between two tries takes, where none is named."""
 
 
-@dataclass(frozen=True, slots=True)
-class Tries:
+class Tries(NamedTuple):
     """What `ctx.options(...)` asks for. Times in seconds; `cap` is the longest pause, `timeout` that of one try."""
 
     retries: int = 0

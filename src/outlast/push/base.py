@@ -4,7 +4,6 @@ a job becomes claimable ─▶ `publish` ─▶ the queue of a service ─▶ PO
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from outlast.errors import OutlastError
@@ -16,8 +15,7 @@ Place = Literal["run", "sweep", "dead"]
 """What a URL is for: to run a slice of the job that is named, to do what is due, to hear that a call was given up."""
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(NamedTuple):
     """A call as it came: its body in raw bytes, and its headers by their names in small letters."""
 
     place: Place

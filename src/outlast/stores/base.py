@@ -14,7 +14,7 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, Self, runtime_checkable
@@ -83,8 +83,7 @@ class Batch(NamedTuple):
     lanes: int = 1
 
 
-@dataclass(frozen=True, slots=True)
-class News:
+class News(NamedTuple):
     """Something was written: to these jobs (None: another process wrote, to jobs unknown).
 
     `ready` is True if a job may have become claimable.
@@ -94,8 +93,7 @@ class News:
     ready: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """The jobs a claim took, and when the clock will next move a job of this store (None: never)."""
 
     jobs: list[Job[Any]]
@@ -124,8 +122,7 @@ class Query:
             object.__setattr__(self, "status", frozenset(self.status))
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(NamedTuple):
     """A small note under a key, such as a worker's sign of life. `version` rises with each put."""
 
     key: str
@@ -134,8 +131,7 @@ class Record:
     expires_at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
+class Description(NamedTuple):
     """What `outlast serve` prints first: where the store is, what it survives, and every relaxed setting.
 
     `schema` is the number of the last migration; None where there are no tables.
@@ -145,7 +141,7 @@ class Description:
     engine: str
     version: str
     durability: str
-    warnings: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = ()
     schema: int | None = None
 
 

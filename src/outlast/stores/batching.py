@@ -7,8 +7,7 @@ one call in flight per lane, and a job's items share a lane, so that one job's w
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 from weakref import WeakKeyDictionary
 
 from outlast.errors import StoreUnavailable
@@ -175,8 +174,7 @@ class Alike(Generic[Item, Answer]):
                     future.set_result(answer)
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
+class _Wanted(NamedTuple):
     """A get of one job."""
 
     id: str
@@ -184,8 +182,7 @@ class _Wanted:
     payload: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Page:
+class _Page(NamedTuple):
     """A page of a job's log."""
 
     job_id: str

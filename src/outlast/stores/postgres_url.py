@@ -1,7 +1,6 @@
 """What a `postgresql://` URL says: where the server is, and which of its schemas is the store."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from psycopg import ProgrammingError
@@ -19,8 +18,7 @@ LONGEST_NAME = 48
 FORM = "postgresql://user:password@host:5432/database?schema=outlast"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(NamedTuple):
     """What the URL says.
 
     conninfo: for libpq, the password with it.

@@ -25,7 +25,7 @@ class WatchedStore(MemoryStore):
 
     def describe(self) -> Description:
         # In a test everybody knows that memory keeps nothing, and a failed one shows all warnings.
-        return replace(super().describe(), warnings=())
+        return super().describe()._replace(warnings=())
 
     async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
         stored = await super().insert(new)

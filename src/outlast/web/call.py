@@ -2,9 +2,8 @@
 
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass
 from math import floor
-from typing import Any
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 
@@ -42,8 +41,7 @@ ANSWERED = 2.0
 """Seconds that an answer has to leave in, before the platform ends its request."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What an endpoint is given."""
 
     app: Outlast

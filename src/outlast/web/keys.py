@@ -4,15 +4,14 @@ import hashlib
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from typing import NamedTuple
 
 from outlast.errors import ConfigurationError
 from outlast.principal import SCOPES, Principal
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """An API key as the server knows it: by its SHA-256, never by itself.
 
     `until` is the day, in UTC, from which on it is refused.

@@ -3,8 +3,6 @@
 Every call that is verified is answered with 200, whatever becomes of the job: else the service would call again.
 """
 
-from dataclasses import replace
-
 from starlette.responses import Response
 
 from outlast.answering import give_up, run_named
@@ -79,4 +77,4 @@ def push_routes(push: Push | None, prefix: str = "") -> tuple[Route, ...]:
         return ()
     calls = (Route("POST", f"/{push.name}", run_slice, None), Route("POST", "/dead", dead_letter, None))
     found = (*calls, *SWEEPS) if isinstance(push, Publishes) else SWEEPS
-    return tuple(replace(route, path=prefix + route.path) for route in found)
+    return tuple(route._replace(path=prefix + route.path) for route in found)

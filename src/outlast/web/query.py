@@ -4,9 +4,8 @@ import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from outlast.job import Status
 from outlast.verbs import Owner, Query
@@ -115,8 +114,7 @@ def instant(text: str) -> float:
 # -- a page of jobs -------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(NamedTuple):
     """Which page of which list is asked for."""
 
     query: Query

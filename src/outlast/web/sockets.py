@@ -11,7 +11,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import ExitStack, aclosing, suppress
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, NamedTuple
@@ -265,7 +264,7 @@ class Socket(Response):
             return self._close(UNAUTHENTICATED)
         if not principal.may(READ) or (self._known and principal.sees != self._call.sees):
             return self._close(FORBIDDEN)
-        self._call = replace(self._call, principal=principal)
+        self._call = self._call._replace(principal=principal)
         await self._limit()
         return await self._greeted(op)
 
@@ -298,7 +297,7 @@ class Socket(Response):
                 await self._say(end("complete", id).data)
                 continue
             lost = after is not None and after > job.seq
-            call = replace(self._call, params={"id": id})
+            call = self._call._replace(params={"id": id})
             self._follow(id, told_of_job(call, job, None if lost else after, lost=lost))
         if op.mine:
             self._follow(MINE, told_of_owner(self._call, op.after))

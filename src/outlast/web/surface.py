@@ -3,9 +3,8 @@
 import logging
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from random import getrandbits
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -31,8 +30,7 @@ class Upgrade(Protocol):
     async def __call__(self, call: Call, door: Door, *, known: bool) -> Response: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """One method of one path. `scope` is what the caller needs; "" is any caller, None anybody at all.
 
     `upgrade` answers a WebSocket's handshake there; where that has told who asks, it is `known`.

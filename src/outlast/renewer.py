@@ -52,7 +52,7 @@ class Renewer:
         self._unheard: float | None = None
         self._held: dict[str, Held] = {}
         self._loop = asyncio.get_running_loop()
-        self._stop = threading.Event()
+        self._stop, self._ended = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="outlast renewer", daemon=True)
 
     def start(self) -> None:
@@ -60,8 +60,7 @@ class Renewer:
 
     async def stop(self) -> None:
         self._stop.set()
-        while self._thread.is_alive():
-            await asyncio.sleep(0.001)
+        await self._ended.wait()
 
     def hold(
         self,
@@ -81,10 +80,15 @@ class Renewer:
         self._held.pop(lease.lease, None)
 
     def _run(self) -> None:
-        asyncio.run(self._renew_for_ever())
+        try:
+            # Most slices are over before the first renewal is due, and need no second event loop.
+            if not self._stop.wait(self._ttl / 3):
+                asyncio.run(self._renew_for_ever())
+        finally:
+            self._on_worker_loop(self._ended.set)
 
     async def _renew_for_ever(self) -> None:
-        pause = self._ttl / 3
+        pause = 0.0
         while not await asyncio.to_thread(self._stop.wait, pause):
             self._knock()
             try:

@@ -410,6 +410,21 @@ async def test_a_server_that_falls_silent_costs_no_call_longer_than_its_time(
         assert len(await store.find(_all())) == 1
 
 
+async def test_to_open_the_store_takes_one_connection_for_calls_and_one_for_news(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect, made = psycopg.AsyncConnection.connect, []
+
+    async def counted(*args: Any, **settings: Any) -> Any:
+        made.append(args)
+        return await connect(*args, **settings)
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "connect", counted)
+    async with opened(url) as store:
+        await queued(store)
+    assert len(made) == 2
+
+
 async def test_connections_that_were_closed_by_the_server_are_not_noticed(url: str) -> None:
     async with opened(url) as store:
         for _ in range(3):

@@ -106,8 +106,9 @@ class PostgresStore:
     async def open(self) -> None:
         if self._engine is not None:
             return
-        await self._prepare()
+        connection = await self._prepare()
         self._engine = Engine(self._place, self._facts.number if self._facts else 0)
+        self._engine.adopt(connection)
         self._waiting = guests.Waiting(self._engine, lambda ids: self._tell(ids, ready=True))
         try:
             if self._server_clock is not None:
@@ -118,17 +119,18 @@ class PostgresStore:
             await self.close()
             raise
 
-    async def _prepare(self) -> None:
+    async def _prepare(self) -> Connection:
+        """A connection to a server and a schema that are as they should be."""
         try:
             connection = await connect(self._place.conninfo)
+            try:
+                await self._check(connection)
+            except BaseException:
+                connection.pgconn.finish()
+                raise
         except Exception as error:
             raise of_connecting(error, self._place.shown) from error
-        try:
-            await self._check(connection)
-        except Exception as error:
-            raise of_connecting(error, self._place.shown) from error
-        finally:
-            connection.pgconn.finish()
+        return connection
 
     async def _check(self, connection: Connection) -> None:
         async with asyncio.timeout(OPERATION):

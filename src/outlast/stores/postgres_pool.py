@@ -172,6 +172,10 @@ class Pool:
         self._free: list[Connection] = []
         self._slots = asyncio.Semaphore(place.connections)
 
+    def adopt(self, connection: Connection) -> None:
+        """One more that is free, made elsewhere on this loop."""
+        self._free.append(connection)
+
     async def use(self, do: Callable[[Connection], Awaitable[T]]) -> T:
         """Raises what `do` raises; the connection is used again only if it is as it was."""
         async with self._slots:
@@ -227,6 +231,10 @@ class Engine:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._pid = os.getpid()
         self._shut = False
+
+    def adopt(self, connection: Connection) -> None:
+        """Use this connection too, which is good: what opens a store need not connect twice."""
+        self._pool().adopt(connection)
 
     def prepare(self, on: bool) -> None:
         """Whether statements are kept in the sessions, each planned once there; never where that has failed before."""

@@ -166,9 +166,8 @@ def _limited(connection: Connection) -> Iterator[None]:
 class Pool:
     """The connections of one event loop."""
 
-    def __init__(self, place: Place, prepares: bool) -> None:
+    def __init__(self, place: Place) -> None:
         self._place = place
-        self.prepares = prepares
         self._free: list[Connection] = []
         self._slots = asyncio.Semaphore(place.connections)
 
@@ -176,11 +175,14 @@ class Pool:
         """One more that is free, made elsewhere on this loop."""
         self._free.append(connection)
 
-    async def use(self, do: Callable[[Connection], Awaitable[T]]) -> T:
-        """Raises what `do` raises; the connection is used again only if it is as it was."""
+    async def use(self, do: Callable[[Connection], Awaitable[T]], prepares: bool) -> T:
+        """Raises what `do` raises; the connection is used again only if it is as it was.
+
+        prepares: its statements are kept in the session.
+        """
         async with self._slots:
             connection = self._free.pop() if self._free else await connect(self._place.conninfo)
-            connection.prepare_threshold = 0 if self.prepares else None
+            connection.prepare_threshold = 0 if prepares else None
             try:
                 with _limited(connection):
                     return await do(connection)
@@ -239,8 +241,6 @@ class Engine:
     def prepare(self, on: bool) -> None:
         """Whether statements are kept in the sessions, each planned once there; never where that has failed before."""
         self._prepares = on and not self._pooled
-        for pool in list(self._pools.values()):
-            pool.prepares = self._prepares
 
     async def write(self, do: Callable[[Transaction], Awaitable[T]], *, again: tuple[type[Exception], ...] = ()) -> T:
         """Run it in a transaction that it ends. It is begun anew after a deadlock, and after an error of `again`."""
@@ -281,7 +281,7 @@ class Engine:
                 return await do(begun[0])
 
             try:
-                return await pool.use(work)
+                return await pool.use(work, self._prepares)
             except Exception as error:
                 if isinstance(error, UNPREPARED):
                     self._pooled = True
@@ -297,7 +297,7 @@ class Engine:
         if pool is None:
             for gone in [loop for loop in self._pools if loop.is_closed()]:
                 self._pools.pop(gone).close()
-            pool = self._pools[loop] = Pool(self._place, self._prepares)
+            pool = self._pools[loop] = Pool(self._place)
         return pool
 
     async def close(self) -> None:

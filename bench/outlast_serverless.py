@@ -22,7 +22,7 @@ handed_back: set[str] = set()
 recorded = asyncio.Event()
 
 
-@app.handler
+@app.handler(steps=["same"])
 async def resumed(ctx: Context, steps: int) -> None:
     """Stays where its steps are recorded, until it comes there again."""
     for number in range(steps):

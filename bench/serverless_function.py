@@ -8,7 +8,7 @@ from outlast.web.service import service
 app = Outlast()
 
 
-@app.handler
+@app.handler(steps=["work"])
 async def work(ctx: Context, steps: int, seconds: float) -> int:
     for _ in range(steps):
         await ctx.step("work", worked, seconds)

@@ -215,9 +215,10 @@ def test_it_is_chosen_by_argument_by_url_or_by_the_environment(monkeypatch: pyte
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("crown:", "no push is known for 'crown:'"),
+        ("crown:", "OUTLAST_PUSH: no push is known for 'crown:'"),
         ("cron://somewhere", "no push is known"),
         ("cron:?budget=soon", "a duration is written like"),
+        ("cron:?budget=0s", "a budget is how long a call may take"),
         ("cron:?bugdet=5s", "there is no setting 'bugdet'"),
         ("", None),
     ],

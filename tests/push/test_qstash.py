@@ -298,6 +298,18 @@ def test_a_url_that_leads_nowhere_is_refused(url: str) -> None:
         QStash(url, token="t", keys=[CURRENT])
 
 
+@pytest.mark.parametrize("path", ["/push/qstash", "/push/dead/", "/v1/push/sweep"])
+def test_the_whole_address_of_what_it_calls_is_refused_with_what_comes_before(path: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"let its address end before that: {SITE}(/v1)?$"):
+        QStash(SITE + path, token="t", keys=[CURRENT])
+
+
+@pytest.mark.parametrize("api", ["qstash.upstash.io", "https://", "ftp://qstash.upstash.io"])
+def test_an_address_of_qstash_that_is_none_is_refused(api: str) -> None:
+    with pytest.raises(ConfigurationError, match="QSTASH_URL, or api="):
+        made(api)
+
+
 @pytest.mark.parametrize(("token", "keys"), [(None, [CURRENT]), ("t", []), ("t", [""]), ("t", CURRENT), ("t", None)])
 def test_without_a_token_or_keys_it_is_refused(
     monkeypatch: pytest.MonkeyPatch, token: str | None, keys: list[str] | None

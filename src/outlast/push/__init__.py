@@ -58,6 +58,9 @@ def _settings(query: str) -> dict[str, str]:
 
 
 def default_push(environ: Mapping[str, str]) -> Push | None:
-    """The push of `OUTLAST_PUSH`; None where that is not set."""
+    """The push of `OUTLAST_PUSH`; None where that is not set. Raises ConfigurationError, which names the variable."""
     url = environ.get("OUTLAST_PUSH")
-    return open_push(url) if url else None
+    try:
+        return open_push(url) if url else None
+    except ConfigurationError as error:
+        raise ConfigurationError(f"OUTLAST_PUSH: {error}") from None

@@ -7,9 +7,19 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 from outlast.errors import OutlastError
+from outlast.policy import Duration, seconds
 
 BUDGET = 55.0
 """Seconds that a call may take where nobody says otherwise: platforms end it after 60, or later."""
+
+
+def budget_of(duration: Duration) -> float:
+    """A budget in seconds. Raises ValueError for what is no duration, and for one in which nothing can be done."""
+    budget = seconds(duration)
+    if budget == 0:
+        raise ValueError("a budget is how long a call may take, such as 55s, and not 0")
+    return budget
+
 
 Place = Literal["run", "sweep", "dead"]
 """What a URL is for: to run a slice of the job that is named, to do what is due, to hear that a call was given up."""

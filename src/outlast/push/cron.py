@@ -5,8 +5,8 @@ import os
 from collections.abc import Mapping
 
 from outlast.errors import ConfigurationError
-from outlast.policy import Duration, seconds
-from outlast.push.base import BUDGET, About, Incoming, Unverified
+from outlast.policy import Duration
+from outlast.push.base import BUDGET, About, Incoming, Unverified, budget_of
 
 LEAST = 16
 """Characters of a secret."""
@@ -26,7 +26,7 @@ class Cron:
     name = "sweep"
 
     def __init__(self, *, secret: str | None = None, budget: Duration = BUDGET) -> None:
-        self.budget = seconds(budget)
+        self.budget = budget_of(budget)
         self._secret = cron_secret({"CRON_SECRET": secret} if secret is not None else os.environ)
         if self._secret is None:
             raise ConfigurationError(f"Cron needs a secret, in CRON_SECRET or by secret=; {WAY_OUT}")

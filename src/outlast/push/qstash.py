@@ -8,15 +8,16 @@ import asyncio
 import base64
 import binascii
 import os
+import re
 from collections.abc import Mapping, Sequence
 from math import ceil
 from time import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from outlast.errors import ConfigurationError
-from outlast.policy import Duration, seconds
-from outlast.push.base import BUDGET, About, Incoming, Named, Place, Unpublished
+from outlast.policy import Duration
+from outlast.push.base import BUDGET, About, Incoming, Named, Place, Unpublished, budget_of
 from outlast.push.cron import carries, cron_secret
 from outlast.push.message import fields_of, message_of, named_in
 from outlast.push.signature import require_signed
@@ -67,9 +68,9 @@ class QStash:
         api: str | None = None,
         budget: Duration = BUDGET,
     ) -> None:
-        self.budget = seconds(budget)
+        self.budget = budget_of(budget)
         self._url = _public(url)
-        self._api = urlsplit((api or os.environ.get("QSTASH_URL") or API).rstrip("/"))
+        self._api = _api(api or os.environ.get("QSTASH_URL") or API)
         self._token = token or os.environ.get("QSTASH_TOKEN")
         self._keys = keys_of(os.environ) if keys is None else keys
         self._secret = cron_secret(os.environ)
@@ -153,7 +154,18 @@ def _public(url: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         form = "https://shop.example, or with the path below which /push is served"
         raise ConfigurationError(f"QStash needs the address where this service is reached from outside: {form}")
+    whole = re.search(r"/push/(?:qstash|sweep|dead)/?$", url)
+    if whole:
+        before = url[: whole.start()]
+        raise ConfigurationError(f"QStash adds {whole[0]} by itself; let its address end before that: {before}")
     return url.rstrip("/")
+
+
+def _api(url: str) -> SplitResult:
+    parts = urlsplit(url.rstrip("/"))
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError(f"QSTASH_URL, or api=, is the address of QStash, such as {API}, and not {url[:64]!r}")
+    return parts
 
 
 def _source(body: bytes) -> bytes:

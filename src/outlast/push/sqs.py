@@ -16,8 +16,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
-from outlast.policy import Duration, seconds
-from outlast.push.base import BUDGET, Incoming, Named, Unpublished, Unverified
+from outlast.policy import Duration
+from outlast.push.base import BUDGET, Incoming, Named, Unpublished, Unverified, budget_of
 from outlast.push.cron import carries, cron_secret
 from outlast.push.message import message_of
 
@@ -53,7 +53,7 @@ class SQS:
         endpoint: str | None = None,
         budget: Duration | None = None,
     ) -> None:
-        self.budget = BUDGET if budget is None else seconds(budget)
+        self.budget = BUDGET if budget is None else budget_of(budget)
         self.most = inf if budget is None else self.budget
         """Seconds that a slice may take where its function tells how long it has."""
         self._url = _queue(queue_url)

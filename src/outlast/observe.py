@@ -86,8 +86,13 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "the platform leaves a call %(granted)s s, less than the budget of %(budget)s s, and slices end by "
         "then; have it allow more, or set the budget to what it allows",
     ),
+    "push.refused": (logging.WARNING, "a call to %(place)s was refused, for %(why)s. %(hint)s"),
     "push.unreadable": (logging.WARNING, "a call names no job, in the form that Outlast writes; nothing is done"),
     "push.unknown": (logging.WARNING, "a call names %(job_id)s, which is no job here; it may have been removed"),
+    "slice.no_handler": (
+        logging.WARNING,
+        "job %(job_id)s (%(type)s) runs no slice here, where no handler has its type; it waits for an app that has one",
+    ),
     "push.dead": (
         logging.ERROR,
         "the push service gave up calling for %(job_id)s; if the job had not gone on since, it has failed: %(failed)s",

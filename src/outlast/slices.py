@@ -73,6 +73,8 @@ class Slices:
         Raises JobNotFound; and what broke the slice off, such as StoreUnavailable: its lease is then left to run out.
         """
         until, job = self._store.now() + budget, await self._readied(id)
+        if job.type not in self._handlers and not job.ended:
+            self._runtime.observe("slice.no_handler", of=job)
         if job.tag is None or job.type not in self._handlers:
             self._put_off(job)
             return False

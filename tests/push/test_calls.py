@@ -233,6 +233,20 @@ async def test_jobs_of_types_that_are_not_here_are_left_to_their_own_app(
         assert await other.sweep() == 1
 
 
+async def test_a_call_for_a_job_whose_type_has_no_handler_here_says_so(app: Outlast, store: MemoryStore) -> None:
+    async with Outlast(store) as other:
+
+        @other.handler
+        async def renamed(ctx: Context) -> None: ...
+
+        job = await renamed.submit()
+        assert not await app.run_slice(job, budget=10)
+        assert app.observe.counts["slice.no_handler"] == 1
+        assert await other.run_slice(job, budget=10), "it waited for an app that has one"
+    assert not await app.run_slice(job, budget=10)
+    assert app.observe.counts["slice.no_handler"] == 1, "of what has ended nothing is said"
+
+
 async def test_an_overdue_call_goes_before_no_deadline(app: Outlast, push: Recorded, clock: FakeClock) -> None:
     job = await app.submit("count", {"to": 1}, deadline=5)
     push.taken()

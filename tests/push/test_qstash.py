@@ -1,5 +1,6 @@
 """QStash: what is published to it, and which of the calls that come are its own."""
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -23,7 +24,7 @@ from outlast.stores.memory import MemoryStore
 from outlast.web.service import service
 from tests.push.ground import SECRET, make_app
 from tests.web.ground import client
-from tests.webhooks.ground import Receiver, answers, receiving
+from tests.webhooks.ground import Got, Receiver, answers, receiving
 
 SITE = "https://shop.example/api"
 CURRENT, NEXT, OTHER = (f"sig_{letter * 28}" for letter in "abc")
@@ -184,6 +185,17 @@ async def test_a_call_that_is_not_verified_does_nothing_and_learns_a_word(
     assert (await app.get(job)).status is Status.QUEUED
 
 
+async def test_the_log_says_what_a_refused_call_came_of_and_the_answer_does_not(
+    app: Outlast, http: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = await app.submit("broken", {})
+    replies = [await called(http, naming(job, key=OTHER)), await called(http, naming(job, url="https://other.example"))]
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert lines[-2].startswith("a call to run was refused, for the signature. no key that is set has signed it")
+    assert lines[-1].endswith(f"it is signed for 'https://other.example', and {SITE}/push/qstash is what is set")
+    assert not any("example" in reply.text for reply in replies)
+
+
 # -- what a call does -----------------------------------------------------------------------------------------------
 
 
@@ -263,6 +275,17 @@ async def test_what_qstash_does_not_take_is_left_to_the_sweep(receiver: Receiver
     async with make_app(push=made(receiver.url(""))) as app:
         await app.submit("count", {"to": 1})
         assert app.observe.counts["push.unpublished"] == (0 if taken else 1)
+
+
+async def test_why_qstash_did_not_take_a_call_is_said_in_its_own_words() -> None:
+    async def refuse(got: Got, writer: asyncio.StreamWriter) -> None:
+        body = b'{"error": "the address resolves to a loopback"}'
+        writer.write(b"HTTP/1.1 400 X\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+
+    async with receiving(refuse) as receiver:
+        with pytest.raises(Unpublished, match=r"^QStash answered 400: 'the address resolves to a loopback'$"):
+            await made(receiver.url("")).publish(Named("job_1", 0), None)
 
 
 async def test_where_qstash_does_not_answer_the_submit_does() -> None:

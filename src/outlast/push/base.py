@@ -44,9 +44,18 @@ class Named(NamedTuple):
 
 
 class Unverified(OutlastError):
-    """A call that is not the push's own; the message says why in a word or two, and nothing that helps to guess."""
+    """A call that is not the push's own; the message says why in a word or two, and nothing that helps to guess.
+
+    Parameters
+    ----------
+    hint: what whoever set the push up can do if the call is theirs; for the log alone.
+    """
 
     code = "unverified"
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(why)
+        self.hint = hint
 
 
 class Unpublished(OutlastError):

@@ -38,8 +38,10 @@ class Cron:
     def received(self, call: Incoming) -> None:
         """Such a call names no job. Raises Unverified unless it is one to sweep and brings the secret."""
         if call.place != "sweep" or not carries(call, self._secret):
-            raise Unverified("the secret")
+            raise Unverified("the secret", HINT)
 
+
+HINT = "its caller is to send `Authorization: Bearer` and what CRON_SECRET is set to here"
 
 WAY_OUT = "make one with `openssl rand -base64 32`, and have the caller send it"
 

@@ -30,6 +30,9 @@ API = "https://qstash.upstash.io"
 PATIENCE = 5.0
 """Seconds that QStash has to take a call."""
 
+MOST = 4096
+"""Bytes that are read of its answer where it did not."""
+
 RETRIES, PAUSE = 5, "min(60000, pow(2, retried) * 2000)"
 """How often a call that was not answered well is made again, and after how many milliseconds: 2, 4, 8, 16, 32 s."""
 
@@ -95,9 +98,7 @@ class QStash:
 
     async def publish(self, named: Named, at: float | None) -> None:
         """Have this job called for; the same turn of a job within ten minutes counts once. Raises Unpublished."""
-        status = await asyncio.to_thread(self._post, self._headers(named, at), message_of(named).encode())
-        if not 200 <= status < 300:
-            raise Unpublished(f"QStash answered {status}")
+        await asyncio.to_thread(self._post, self._headers(named, at), message_of(named).encode())
 
     def _headers(self, named: Named, at: float | None) -> dict[str, str]:
         headers = {
@@ -111,13 +112,15 @@ class QStash:
         }
         return headers if at is None else headers | {"Upstash-Not-Before": str(ceil(min(at, time() + FARTHEST)))}
 
-    def _post(self, headers: Mapping[str, str], body: bytes) -> int:
+    def _post(self, headers: Mapping[str, str], body: bytes) -> None:
         from http.client import HTTPException
 
         connection = self._connection()
         try:
             connection.request("POST", f"{self._api.path}/v2/publish/{self._address('run')}", body, dict(headers))
-            return connection.getresponse().status
+            answer = connection.getresponse()
+            if not 200 <= answer.status < 300:
+                raise Unpublished(f"QStash answered {answer.status}{_said(answer.read(MOST))}")
         except (OSError, HTTPException) as error:
             raise Unpublished(f"QStash does not answer ({type(error).__name__})") from None
         finally:
@@ -166,6 +169,12 @@ def _api(url: str) -> SplitResult:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigurationError(f"QSTASH_URL, or api=, is the address of QStash, such as {API}, and not {url[:64]!r}")
     return parts
+
+
+def _said(body: bytes) -> str:
+    """Why QStash did not take a call, in its own words if it has any."""
+    error = fields_of(body).get("error")
+    return f": {error[:200]!r}" if isinstance(error, str) else ""
 
 
 def _source(body: bytes) -> bytes:

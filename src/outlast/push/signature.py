@@ -33,7 +33,9 @@ def require_signed(token: str, keys: Sequence[str], *, url: str, body: bytes, no
     # Every key is tried, so that the time taken tells nothing.
     good = [hmac.compare_digest(_signature(signed, key), _bytes(signature)) for key in keys]
     if not any(good) or not _is_known(_decoded(header)):
-        raise Unverified("the signature")
+        raise Unverified(
+            "the signature", "no key that is set has signed it; are they of the account and region that call?"
+        )
     _require_claims(_decoded(claims), url, body, now)
 
 
@@ -45,10 +47,10 @@ def _require_claims(claims: dict[str, Any], url: str, body: bytes, now: float) -
     if claims.get("iss") != ISSUER:
         raise Unverified("the issuer")
     if claims.get("sub") != url:
-        raise Unverified("the address")
+        raise Unverified("the address", f"it is signed for {str(claims.get('sub'))[:200]!r}, and {url} is what is set")
     begins, ends = _time(claims.get("nbf")), _time(claims.get("exp"))
     if begins is None or ends is None or not begins - SKEW <= now < ends + SKEW:
-        raise Unverified("the time")
+        raise Unverified("the time", "the clock of this machine is wrong, or the call is an old one")
     digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=")
     brought = claims.get("body")
     if not isinstance(brought, str) or not hmac.compare_digest(_bytes(brought).rstrip(b"="), digest):

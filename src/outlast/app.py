@@ -402,7 +402,7 @@ class Outlast(Workerless):
             return await asyncio.shield(asyncio.wrap_future(connecting))
         try:
             store = await connected(self.store or default_store(os.environ), self.observe, os.environ)
-            if self.push is not None and self._delivers:
+            if self._delivers:
                 notices.tell(self.observe, self.push, self.handlers.values(), os.environ)
             connecting.set_result(store)
         except BaseException as error:

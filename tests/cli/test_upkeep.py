@@ -82,6 +82,11 @@ def test_doctor_and_a_start_tell_of_the_push_and_of_what_may_not_fit_into_a_call
     assert "only-the-tests" not in doctor.stdout + worker.stderr
 
 
+def test_doctor_refuses_the_file_that_a_start_on_a_platform_would(place: Place) -> None:
+    done = place.inside("doctor", env={"VERCEL": "1"})
+    assert (done.exit_code, "Vercel gives each process a disk of its own" in done.stderr) == (2, True)
+
+
 def test_doctor_makes_no_file(place: Place) -> None:
     assert "is not there yet" in place.inside("doctor").stdout
     assert list(place.folder.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 
 from outlast import Context, Outlast, Status
 from outlast.notices import in_words, warnings
-from outlast.push import Cron, Push, QStash
+from outlast.push import SQS, Cron, Push, QStash
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock, using
 from outlast.web.service import service
@@ -25,7 +25,7 @@ def cron(budget: float = 55) -> Cron:
     return Cron(secret=SECRET, budget=budget)
 
 
-def told(push: Push, environ: dict[str, str] | None = None, **settings: Any) -> Sequence[str]:
+def told(push: Push | None, environ: dict[str, str] | None = None, **settings: Any) -> Sequence[str]:
     """What is told of an app with one handler."""
     app = Outlast("memory://", push=push)
 
@@ -81,6 +81,18 @@ def test_a_budget_longer_than_qstash_waits_on_its_free_plan_is_told_of() -> None
     assert told(qstash(890), timeout=60) == []
 
 
+SQS_URL = "https://sqs.eu-central-1.amazonaws.com/123456789012/jobs"
+
+
+def test_a_slice_that_sqs_calls_for_may_take_all_that_a_function_may_where_no_budget_is_set() -> None:
+    free, bound = SQS(SQS_URL), SQS(SQS_URL, budget=60)
+    assert in_words(free).startswith(f"sqs, calls of up to 900 s: messages of {SQS_URL} are to call the function")
+    assert in_words(bound).startswith("sqs, calls of up to 60 s: messages of")
+    assert told(free, timeout="15m") == []
+    assert [told(push, timeout="16m") != [] for push in (free, bound)] == [True, True]
+    assert told(bound, timeout="15m") != []
+
+
 def test_it_is_said_which_push_is_set_and_who_is_to_call_what() -> None:
     assert in_words(cron()).startswith("sweep, calls of up to 55 s: a clock is to call /push/sweep")
     words = in_words(qstash(280))
@@ -100,6 +112,14 @@ async def test_where_no_lifespan_is_run_the_first_request_puts_it_into_the_log(
     await app.close()
     said = [record.getMessage() for record in caplog.records if getattr(record, "action", "").startswith("push.")]
     assert [line.partition(" may ")[0] for line in said] == [f"push {in_words(cron())}", "push: jobs of broken, count"]
+
+
+@pytest.mark.parametrize(("variable", "platform"), [("VERCEL", "Vercel"), ("AWS_LAMBDA_FUNCTION_NAME", "AWS Lambda")])
+def test_where_no_worker_can_live_a_missing_push_is_told_of(variable: str, platform: str) -> None:
+    [warning] = told(None, {variable: "1"})
+    assert f"on {platform} no worker lives" in warning and "set OUTLAST_PUSH" in warning
+    assert list(warnings(None, [], {variable: "1"})) == [], "an app without handlers only submits"
+    assert told(None, {"K_SERVICE": "1"}) == told(None) == []
 
 
 async def test_without_a_push_nothing_is_said_and_in_tests_neither() -> None:

@@ -152,7 +152,7 @@ def test_it_is_set_up_by_a_url_and_by_what_the_environment_has(monkeypatch: pyte
     push = Outlast("memory://").push
     assert isinstance(push, SQS) and (push.budget, push.most, push._url) == (840, 840, URL)
     push = Outlast("memory://", push=SQS(URL)).push
-    assert isinstance(push, SQS) and (push.budget, push.most) == (55, float("inf"))
+    assert isinstance(push, SQS) and (push.budget, push.most) == (55, 900)
 
 
 @pytest.mark.parametrize(

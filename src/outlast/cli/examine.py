@@ -20,7 +20,7 @@ from outlast.presence import WorkerInfo
 from outlast.secret import signing_secrets
 from outlast.stores import open_store
 from outlast.stores.base import Query, Store
-from outlast.stores.default import default_store
+from outlast.stores.default import default_store, require_lasting
 from outlast.web import INSTALL
 from outlast.web.keys import parse_keys
 
@@ -77,10 +77,7 @@ def _handlers(app: Outlast) -> Iterator[str]:
 
 def _push(app: Outlast) -> Iterator[str]:
     push = app.push
-    if push is None:
-        yield _line("push", "none, so jobs need a worker")
-        return
-    yield _line("push", notices.in_words(push))
+    yield _line("push", "none, so jobs need a worker" if push is None else notices.in_words(push))
     for warning in notices.warnings(push, app.handlers.values(), os.environ):
         yield _line("warning", f"push: {warning}")
 
@@ -95,6 +92,8 @@ def _caps(limits: Limits) -> Iterator[str]:
 
 
 async def _store(chosen: str | Store) -> list[str]:
+    if isinstance(chosen, str):
+        require_lasting(chosen, os.environ)
     if isinstance(chosen, str) and (missing := missing_file(chosen)):
         return [_line("store", f"{missing} is not there yet; the first serve, worker or submit makes it")]
     async with open_store(chosen) if isinstance(chosen, str) else chosen as store:

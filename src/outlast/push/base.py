@@ -69,6 +69,8 @@ class About(NamedTuple):
 
     called: str
     warnings: tuple[str, ...] = ()
+    most: float | None = None
+    """Seconds that a slice may take, where that is not the budget."""
 
 
 class Push(Protocol):

@@ -10,14 +10,14 @@ import re
 import threading
 from collections.abc import Mapping
 from importlib.util import find_spec
-from math import ceil, inf
+from math import ceil
 from time import time
 from typing import Any
 from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
 from outlast.policy import Duration
-from outlast.push.base import BUDGET, Incoming, Named, Unpublished, Unverified, budget_of
+from outlast.push.base import BUDGET, About, Incoming, Named, Unpublished, Unverified, budget_of
 from outlast.push.cron import HINT, carries, cron_secret
 from outlast.push.message import message_of
 
@@ -26,6 +26,9 @@ PATIENCE, TRIES = 2.5, 2
 
 FARTHEST = 900
 """Seconds for which SQS holds a message back at most; a call for later comes too early, and is then put off again."""
+
+LONGEST = 900.0
+"""Seconds that a function of AWS Lambda may take at most."""
 
 
 class SQS:
@@ -54,8 +57,8 @@ class SQS:
         budget: Duration | None = None,
     ) -> None:
         self.budget = BUDGET if budget is None else budget_of(budget)
-        self.most = inf if budget is None else self.budget
-        """Seconds that a slice may take where its function tells how long it has."""
+        self.most = LONGEST if budget is None else self.budget
+        """Seconds that a slice may take where its function has as many left."""
         self._url = _queue(queue_url)
         self._region = region or _region(self._url, os.environ)
         self._endpoint = endpoint or _origin(self._url)
@@ -64,6 +67,13 @@ class SQS:
         self._client: Any = None
         if find_spec("botocore") is None:
             raise ConfigurationError("SQS needs botocore, which AWS Lambda has: pip install 'outlast[sqs]'")
+
+    def describe(self) -> About:
+        """Messages call a function, and a schedule sweeps."""
+        who = (
+            f"messages of {self._url} are to call the function that outlast.aws makes, and so is a schedule each minute"
+        )
+        return About(who, most=self.most)
 
     # -- out --------------------------------------------------------------------------------------------------------
 

@@ -59,7 +59,8 @@ class Outlast(Workerless):
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
     limits: the caps; see `Limits`.
-    push: what makes jobs run where no worker can live: `QStash(...)`, `Cron(...)`, or a URL; None: `OUTLAST_PUSH`.
+    push: what makes jobs run where no worker can live: `QStash(...)`, `SQS(...)`, `Cron(...)`, one of
+        your own, or a URL; None: `OUTLAST_PUSH`.
     webhooks: the receivers that are told of the ends of all jobs submitted from then on.
     webhook_hosts: hosts that a submit may name as its job's webhook beside the public ones, without TLS and at any port
         too, such as `localhost` or a host of your own network.

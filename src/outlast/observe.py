@@ -86,7 +86,7 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "the platform leaves a call %(granted)s s, less than the budget of %(budget)s s, and slices end by "
         "then; have it allow more, or set the budget to what it allows",
     ),
-    "push.refused": (logging.WARNING, "a call to %(place)s was refused, for %(why)s. %(hint)s"),
+    "push.refused": (logging.WARNING, "a call to %(place)s was refused, for %(why)s"),
     "push.unreadable": (logging.WARNING, "a call names no job, in the form that Outlast writes; nothing is done"),
     "push.unknown": (logging.WARNING, "a call names %(job_id)s, which is no job here; it may have been removed"),
     "slice.no_handler": (

@@ -191,9 +191,23 @@ async def test_the_log_says_what_a_refused_call_came_of_and_the_answer_does_not(
     job = await app.submit("broken", {})
     replies = [await called(http, naming(job, key=OTHER)), await called(http, naming(job, url="https://other.example"))]
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert lines[-2].startswith("a call to run was refused, for the signature. no key that is set has signed it")
-    assert lines[-1].endswith(f"it is signed for 'https://other.example', and {SITE}/push/qstash is what is set")
+    assert lines[-2].startswith("a call to run was refused, for the signature: no key that is set has signed it")
+    assert lines[-1].endswith(
+        f"the address: it is signed for 'https://other.example', and {SITE}/push/qstash is what is set"
+    )
     assert not any("example" in reply.text for reply in replies)
+
+
+@pytest.mark.parametrize(("secret", "said"), [(SECRET, "its caller is to send"), (None, "CRON_SECRET is not set here")])
+async def test_of_a_clock_that_is_refused_the_log_says_what_it_lacks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, secret: str | None, said: str
+) -> None:
+    if secret is not None:
+        monkeypatch.setenv("CRON_SECRET", secret)
+    async with make_app(push=made()) as app, client(service(app, worker=False)) as http:
+        assert (await http.get("/push/sweep", headers={"Authorization": "Bearer other"})).status_code == 401
+    assert f"a call to sweep was refused, for the secret: {said}" in caplog.text
+    assert SECRET not in caplog.text
 
 
 # -- what a call does -----------------------------------------------------------------------------------------------

@@ -37,11 +37,10 @@ class Cron:
 
     def received(self, call: Incoming) -> None:
         """Such a call names no job. Raises Unverified unless it is one to sweep and brings the secret."""
-        if call.place != "sweep" or not carries(call, self._secret):
-            raise Unverified("the secret", HINT)
+        if call.place != "sweep":
+            raise Unverified("the secret")
+        require_secret(call, self._secret)
 
-
-HINT = "its caller is to send `Authorization: Bearer` and what CRON_SECRET is set to here"
 
 WAY_OUT = "make one with `openssl rand -base64 32`, and have the caller send it"
 
@@ -52,6 +51,13 @@ def cron_secret(environ: Mapping[str, str]) -> str | None:
     if secret is not None and len(secret) < LEAST:
         raise ConfigurationError(f"CRON_SECRET has fewer than {LEAST} characters, which can be guessed; {WAY_OUT}")
     return secret
+
+
+def require_secret(call: Incoming, secret: str | None) -> None:
+    """Raise Unverified unless the call brings this secret."""
+    if not carries(call, secret):
+        is_to = "its caller is to send `Authorization: Bearer` and the secret that is set here, such as by CRON_SECRET"
+        raise Unverified("the secret", is_to if secret else "CRON_SECRET is not set here")
 
 
 def carries(call: Incoming, secret: str | None) -> bool:

@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from outlast.errors import ConfigurationError
 from outlast.policy import Duration
 from outlast.push.base import BUDGET, About, Incoming, Named, Place, Unpublished, budget_of
-from outlast.push.cron import carries, cron_secret
+from outlast.push.cron import carries, cron_secret, require_secret
 from outlast.push.message import fields_of, message_of, named_in
 from outlast.push.signature import require_signed
 
@@ -136,9 +136,10 @@ class QStash:
 
     def received(self, call: Incoming) -> Named | None:
         """The job that a call names; one to sweep may also carry `CRON_SECRET`. Raises Unverified."""
-        if call.place == "sweep" and carries(call, self._secret):
-            return None
         token = call.headers.get("upstash-signature", "")
+        if call.place == "sweep" and (carries(call, self._secret) or not token):
+            require_secret(call, self._secret)
+            return None
         require_signed(token, self._keys, url=self._address(call.place), body=call.body, now=time())
         return named_in(_source(call.body) if call.place == "dead" else call.body)
 

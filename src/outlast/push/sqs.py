@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from outlast.errors import ConfigurationError
 from outlast.policy import Duration
 from outlast.push.base import BUDGET, About, Incoming, Named, Unpublished, Unverified, budget_of
-from outlast.push.cron import HINT, carries, cron_secret
+from outlast.push.cron import cron_secret, require_secret
 from outlast.push.message import message_of
 
 PATIENCE, TRIES = 2.5, 2
@@ -124,8 +124,7 @@ class SQS:
         """Over HTTP comes nothing but a call to sweep, which brings `CRON_SECRET`. Raises Unverified for any other."""
         if call.place != "sweep":
             raise Unverified("it came over HTTP", "SQS is to call the function that outlast.aws makes")
-        if not carries(call, self._secret):
-            raise Unverified("the secret", HINT)
+        require_secret(call, self._secret)
 
     def is_own(self, arn: str) -> bool:
         """True for the ARN of this queue, by its account and its name."""

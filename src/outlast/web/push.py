@@ -57,7 +57,8 @@ async def _received(call: Call, push: Push, place: Place) -> Named | None:
     try:
         return push.received(incoming)
     except Unverified as error:
-        call.app.observe("push.refused", place=place, why=error, hint=error.hint)
+        why = f"{error}: {error.hint}" if error.hint else str(error)
+        call.app.observe("push.refused", place=place, why=why)
         raise Problem("unauthenticated", f"this call is not verified: {error}") from None
 
 

@@ -81,6 +81,11 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "job %(job_id)s (%(type)s): nobody was called for it (%(why)s); a sweep tries again",
     ),
     "push.broke": (logging.ERROR, "job %(job_id)s (%(type)s): calling for it broke off; a sweep tries again"),
+    "push.nobody_came": (
+        logging.WARNING,
+        "%(count)s jobs were called for, up to %(seconds)s s ago, and nobody came; they are called for again. If no "
+        "call ever arrives, see in the log of the push service which address it calls and what it is answered",
+    ),
     "push.shortened": (
         logging.WARNING,
         "the platform leaves a call %(granted)s s, less than the budget of %(budget)s s, and slices end by "

@@ -160,7 +160,14 @@ class Sweep:
         if caller is not None:
             for job in taken:
                 caller.call(job)
+            self._tell_of(taken, now)
         return len(taken)
+
+    def _tell_of(self, called: Sequence[Job[Any]], now: float) -> None:
+        """Once in a process: a call may get lost, but where job after job waits, none may arrive at all."""
+        waited = max((now - job.queued_at for job in called), default=0.0)
+        if waited >= calling.CALL_AGAIN[0] and not self._observe.counts["push.nobody_came"]:
+            self._observe("push.nobody_came", count=len(called), seconds=round(waited))
 
     async def _taken(self, jobs: Sequence[Job[Any]], wanted: Sequence[tuple[Job[Any], Change]]) -> list[Job[Any]]:
         """The jobs whose change holds, after it; all others of these are passed over from now on."""

@@ -22,7 +22,7 @@ from outlast.job import Job, NewJob, Priority
 from outlast.observe import Observe
 from outlast.opened import Opened, connected
 from outlast.policy import Duration, Limits, seconds
-from outlast.push import Caller, Publishes, Push, default_push, open_push
+from outlast.push import Caller, Publishes, Push, chosen_push
 from outlast.runtime import Runtime
 from outlast.secret import signing_secrets
 from outlast.slices import Slices
@@ -94,7 +94,7 @@ class Outlast(Workerless):
         self.concurrency = concurrency
         self.grace = seconds(grace)
         self.lease = seconds(lease)
-        self.push = open_push(push) if isinstance(push, str) else push or default_push(os.environ)
+        self.push = chosen_push(push, os.environ)
         self.cors = cors
         self.observe = Observe()
         self._endpoints = by_url(webhooks)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx2
 import pytest
@@ -233,6 +234,12 @@ def test_what_names_no_push_is_refused_with_the_way_out(
         return
     with pytest.raises(ConfigurationError, match=said):
         Outlast("memory://")
+
+
+@pytest.mark.parametrize(("push", "missing"), [(Cron, "budget"), (object(), "name, budget, received"), (7, "name")])
+def test_what_is_no_push_is_refused_with_what_it_lacks(push: Any, missing: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"such as Cron.*has no {missing}"):
+        Outlast("memory://", push=push)
 
 
 @pytest.mark.parametrize(("secret", "said"), [(None, "needs a secret"), ("", "needs a secret"), ("short", "guessed")])

@@ -24,11 +24,25 @@ __all__ = [
     "QStash",
     "Unpublished",
     "Unverified",
-    "default_push",
+    "chosen_push",
     "open_push",
 ]
 
 FORMS = "cron:, qstash:https://shop.example and sqs:https://sqs.eu-central-1.amazonaws.com/123456789012/jobs"
+
+
+def chosen_push(push: str | Push | None, environ: Mapping[str, str]) -> Push | None:
+    """The push that an app is given, or that its environment names. Raises ConfigurationError for what is none."""
+    if push is None:
+        return default_push(environ)
+    if isinstance(push, str):
+        return open_push(push)
+    missing = [name for name in ("name", "budget", "received") if not hasattr(push, name)]
+    if missing:
+        raise ConfigurationError(
+            f"push= is a URL, or an object such as Cron(); {push!r:.80} has no {', '.join(missing)}"
+        )
+    return push
 
 
 def open_push(url: str) -> Push:

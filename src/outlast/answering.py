@@ -19,9 +19,14 @@ async def run_named(app: Outlast, named: Named | None, budget: float) -> bool:
 
 async def give_up(app: Outlast, named: Named | None) -> bool:
     """The service has given up this call; True if that ended its job."""
+    if named is None:
+        app.observe("push.unreadable")
+        return False
     try:
-        failed = named is not None and await app.dead_letter(named.job_id, named.turn)
+        failed = await app.dead_letter(named.job_id, named.turn)
     except JobNotFound:
-        failed = False
-    app.observe("push.dead", job_id="no job" if named is None else named.job_id, failed=failed)
+        app.observe("push.unknown", job_id=named.job_id)
+        return False
+    outcome = "the job has failed; retry it once its calls are answered" if failed else "the job has gone on since"
+    app.observe("push.dead", job_id=named.job_id, outcome=outcome)
     return failed

@@ -100,7 +100,7 @@ WORDS: Mapping[str, tuple[int, str]] = {
     ),
     "push.dead": (
         logging.ERROR,
-        "the push service gave up calling for %(job_id)s; if the job had not gone on since, it has failed: %(failed)s",
+        "the push service gave up calling for %(job_id)s; %(outcome)s",
     ),
     "push.failed": (logging.ERROR, "a call for %(job_id)s could not be answered; it is to come again"),
     "push.not_hidden": (

@@ -240,7 +240,9 @@ async def test_a_schedule_of_qstash_sweeps_and_so_does_a_cron(
         assert (await http.post("/push/qstash", headers=bearer)).status_code == 401
 
 
-async def test_a_call_that_was_given_up_fails_its_job(app: Outlast, http: httpx2.AsyncClient) -> None:
+async def test_a_call_that_was_given_up_fails_its_job(
+    app: Outlast, http: httpx2.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
     job = await app.submit("broken", {})
     source = json.dumps({"jobId": job.id, "turn": job.turn}).encode()
     told = json.dumps({"status": 500, "retried": 5, "sourceBody": base64.b64encode(source).decode()}).encode()
@@ -249,9 +251,14 @@ async def test_a_call_that_was_given_up_fails_its_job(app: Outlast, http: httpx2
     assert (await called(http, callback, "/push/dead")).json() == {"failed": True}
     assert (await called(http, callback, "/push/dead")).json() == {"failed": False}
     assert (await app.get(job)).status is Status.FAILED
+    gave_up = f"the push service gave up calling for {job.id}; the job has"
+    said = [record.message for record in caplog.records if record.message.startswith(gave_up)]
+    assert said == [f"{gave_up} failed; retry it once its calls are answered", f"{gave_up} gone on since"]
     for strange in (b"{}", b'{"sourceBody": "%"}', b'{"sourceBody": 7}'):
+        caplog.clear()
         call = replace(callback, signs=strange, body=strange)
         assert (await called(http, call, "/push/dead")).json() == {"failed": False}
+        assert "a call names no job" in caplog.text
 
 
 @pytest.mark.parametrize(("method", "path", "status"), [("GET", "qstash", 405), ("POST", "sqs", 404)])

@@ -10,7 +10,7 @@ from starlette.applications import Starlette
 
 from outlast import ConfigurationError, Context, Outlast, Status
 from outlast.job import Job
-from outlast.push import Cron
+from outlast.push import Cron, Incoming
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
 from outlast.web.service import service
@@ -250,3 +250,11 @@ def test_a_secret_is_needed_and_one_that_can_be_guessed_is_refused(
     with pytest.raises(ConfigurationError, match=said) as refused:
         Cron(secret=secret)
     assert "short" not in str(refused.value)
+
+
+def test_the_line_end_that_came_with_a_secret_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CRON_SECRET", f"{SECRET}\n")
+    assert Cron().received(Incoming("sweep", {"authorization": f"Bearer {SECRET}"}, b"")) is None
+    monkeypatch.setenv("CRON_SECRET", "short" + " " * 20)
+    with pytest.raises(ConfigurationError, match="guessed"):
+        Cron()

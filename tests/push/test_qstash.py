@@ -336,7 +336,10 @@ def test_keys_of_every_region_are_found() -> None:
     assert sorted(keys_of(environ | {"QSTASH_NEXT_SIGNING_KEY": ""})) == ["a", "b"]
 
 
-@pytest.mark.parametrize("url", ["", "shop.example", "ftp://shop.example", "https://", "https://shop.example?a=b"])
+NOWHERE = ["", "shop.example", "ftp://shop.example", "https://", "https://shop.example?a=b", "https://geschäft.example"]
+
+
+@pytest.mark.parametrize("url", NOWHERE)
 def test_a_url_that_leads_nowhere_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="reached from outside"):
         QStash(url, token="t", keys=[CURRENT])
@@ -348,10 +351,23 @@ def test_the_whole_address_of_what_it_calls_is_refused_with_what_comes_before(pa
         QStash(SITE + path, token="t", keys=[CURRENT])
 
 
-@pytest.mark.parametrize("api", ["qstash.upstash.io", "https://", "ftp://qstash.upstash.io"])
+@pytest.mark.parametrize("api", ["qstash.upstash.io", "https://", "ftp://qstash.upstash.io", "https://qstash.upstash.io/a b"])
 def test_an_address_of_qstash_that_is_none_is_refused(api: str) -> None:
     with pytest.raises(ConfigurationError, match="QSTASH_URL, or api="):
         made(api)
+
+
+def test_the_line_end_that_came_with_a_secret_is_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QSTASH_TOKEN", "of-the-account\n")
+    assert QStash(SITE, keys=[CURRENT])._token == "of-the-account"
+    assert keys_of({"QSTASH_CURRENT_SIGNING_KEY": "a\n", "QSTASH_NEXT_SIGNING_KEY": "\n"}) == ["a"]
+
+
+@pytest.mark.parametrize("token", ["of-the-account\nX-Else: 1", "of the account", "of-the-account…"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_shown(token: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        QStash(SITE, token=token, keys=[CURRENT])
+    assert "account" not in str(refused.value)
 
 
 @pytest.mark.parametrize(("token", "keys"), [(None, [CURRENT]), ("t", []), ("t", [""]), ("t", CURRENT), ("t", None)])

@@ -47,7 +47,7 @@ WAY_OUT = "make one with `openssl rand -base64 32`, and have the caller send it"
 
 def cron_secret(environ: Mapping[str, str]) -> str | None:
     """`CRON_SECRET`, if it is set. Raises ConfigurationError for one that can be guessed, which it does not show."""
-    secret = environ.get("CRON_SECRET") or None
+    secret = environ.get("CRON_SECRET", "").strip() or None
     if secret is not None and len(secret) < LEAST:
         raise ConfigurationError(f"CRON_SECRET has fewer than {LEAST} characters, which can be guessed; {WAY_OUT}")
     return secret

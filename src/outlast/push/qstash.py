@@ -74,11 +74,14 @@ class QStash:
         self.budget = budget_of(budget)
         self._url = _public(url)
         self._api = _api(api or os.environ.get("QSTASH_URL") or API)
-        self._token = token or os.environ.get("QSTASH_TOKEN")
+        self._token = (token or os.environ.get("QSTASH_TOKEN") or "").strip()
         self._keys = keys_of(os.environ) if keys is None else keys
         self._secret = cron_secret(os.environ)
         if not self._token:
             raise ConfigurationError("QStash needs the token of your account, in QSTASH_TOKEN or by token=")
+        if not _fits_a_header(self._token):
+            # Else the client says so with each call, and shows it.
+            raise ConfigurationError("the token of QStash holds what no header can; copy it anew from the console")
         if isinstance(self._keys, str) or not self._keys or not all(self._keys):
             names = "QSTASH_CURRENT_SIGNING_KEY and QSTASH_NEXT_SIGNING_KEY"
             raise ConfigurationError(f"QStash needs its signing keys, in {names} or by a list keys=")
@@ -150,12 +153,12 @@ class QStash:
 def keys_of(environ: Mapping[str, str]) -> list[str]:
     """The signing keys that are in an environment: of one region, or with the names of regions before them."""
     ends = ("QSTASH_CURRENT_SIGNING_KEY", "QSTASH_NEXT_SIGNING_KEY")
-    return [value for name, value in sorted(environ.items()) if name.endswith(ends) and value]
+    return [value.strip() for name, value in sorted(environ.items()) if name.endswith(ends) and value.strip()]
 
 
 def _public(url: str) -> str:
     parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    if not _is_address(url) or parts.query or parts.fragment:
         form = "https://shop.example, or with the path below which /push is served"
         raise ConfigurationError(f"QStash needs the address where this service is reached from outside: {form}")
     whole = re.search(r"/push/(?:qstash|sweep|dead)/?$", url)
@@ -166,10 +169,19 @@ def _public(url: str) -> str:
 
 
 def _api(url: str) -> SplitResult:
-    parts = urlsplit(url.rstrip("/"))
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if not _is_address(url):
         raise ConfigurationError(f"QSTASH_URL, or api=, is the address of QStash, such as {API}, and not {url[:64]!r}")
-    return parts
+    return urlsplit(url.rstrip("/"))
+
+
+def _is_address(url: str) -> bool:
+    parts = urlsplit(url)
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and _fits_a_header(url)
+
+
+def _fits_a_header(text: str) -> bool:
+    """True for visible ASCII: what a header, or the line of a request, can hold."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def _said(body: bytes) -> str:

@@ -86,19 +86,16 @@ class Slices:
                     raise broken
         return bool(claimed.jobs)
 
-    async def run_all(self, at_once: int, budget: float) -> int:
-        """Run slices of whatever is claimable, in so many seconds; answers how many.
-
-        None begins in the second half of the time: it would cut off steps that another call has the time for.
-        """
-        began, ran = self._store.now(), 0
+    async def run_all(self, at_once: int, begin_by: float, until: float) -> int:
+        """Run slices of whatever is claimable, none of which begins or ends later than that; answers how many."""
+        ran = 0
         slices: set[asyncio.Task[Exception | None]] = set()
         async with self._running() as run:
             try:
-                while self._store.now() <= began + budget / 2:
+                while self._store.now() <= begin_by:
                     free = at_once - len(slices)
                     claimed = await self._store.claim(free, self._handlers.keys(), self.id, ttl=self._ttl)
-                    slices |= {asyncio.create_task(run(job, began + budget)) for job in claimed.jobs}
+                    slices |= {asyncio.create_task(run(job, until)) for job in claimed.jobs}
                     ran += len(claimed.jobs)
                     if not slices:
                         break

@@ -40,15 +40,15 @@ async def recover(
 ) -> int:
     """Move all that is due, and the jobs of workers of this host that died; answers how many were moved or removed.
 
-    No further round begins after `until`, by the store's clock; what is left is for the next sweep.
+    No round but the first begins after `until`, by the store's clock; what is left is for the next sweep.
     Raises StoreError if the store fails on the way; what was moved stays moved.
     """
     folder, sweep = presence.folder(store), Sweep(store, observe, hooks, courier, caller)
     moved, more = 0, True
-    while more and (moved == 0 or until is None or store.now() < until):
+    while more:
         dead = presence.gone(folder, await presence.present(store))
         done = await sweep.round(dead)
-        moved, more = moved + done.moved, done.more
+        moved, more = moved + done.moved, done.more and (until is None or store.now() < until)
         # Only now that its jobs are elsewhere may it be forgotten.
         for worker in dead if done.saw_all_live else ():
             observe("worker.died", worker=worker)

@@ -66,14 +66,15 @@ class Workerless(Verbs):
 
         Parameters
         ----------
-        budget: as in `run_slice`; no slice begins in its second half.
+        budget: as in `run_slice`. No slice begins in its second half: it would cut off steps that another call has the
+            time for. What is due may take half of the first.
 
         Result: how many slices ran.
         """
         opened, time = await self._open(), seconds(budget)
-        until = opened.store.now() + time
-        await self._recover(until - time / 2)
-        ran = await opened.slices.run_all(self.concurrency, max(until - opened.store.now(), 0.0))
+        began = opened.store.now()
+        await self._recover(began + time / 4)
+        ran = await opened.slices.run_all(self.concurrency, began + time / 2, began + time)
         await self.settled()
         return ran
 

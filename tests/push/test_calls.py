@@ -249,6 +249,29 @@ async def test_a_call_for_a_job_whose_type_has_no_handler_here_says_so(app: Outl
     assert app.observe.counts["slice.no_handler"] == 1, "of what has ended nothing is said"
 
 
+async def test_a_sweep_ends_in_time_however_many_jobs_it_has_to_pass_over(
+    app: Outlast, push: Recorded, store: MemoryStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Outlast(store, push=push) as other:
+
+        @other.handler
+        async def elsewhere(ctx: Context) -> None: ...
+
+        await asyncio.gather(*(elsewhere.submit() for _ in range(1200)))
+    clock.advance(CALL_WITHIN)
+    due, asked = store.due, 0
+
+    async def slow(limit: int, *, dead: frozenset[str] = frozenset()) -> list[Job[Any]]:
+        nonlocal asked
+        asked += 1
+        clock.advance(1)
+        return await due(limit, dead=dead)
+
+    monkeypatch.setattr(store, "due", slow)
+    await app._recover(clock.now() + 1)
+    assert asked == 1
+
+
 async def test_an_overdue_call_goes_before_no_deadline(app: Outlast, push: Recorded, clock: FakeClock) -> None:
     job = await app.submit("count", {"to": 1}, deadline=5)
     push.taken()

@@ -111,6 +111,21 @@ async def test_no_slice_begins_once_half_the_time_is_over(
     assert [(await app.get(job)).status.value for job in jobs] == ["completed"] * 2 + ["queued"] * 3
 
 
+async def test_however_long_a_sweep_takes_no_slice_begins_in_the_second_half_of_its_call(
+    app: Outlast, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(until: float) -> int:
+        clock.advance(4)
+        return 0
+
+    app.concurrency = 1
+    monkeypatch.setattr(app, "_recover", slow)
+    for _ in range(3):
+        await app.submit("count", {"to": 1})
+    # A step takes 3 s of the 6 that are left, and the next slice would have the last 3 alone.
+    assert await app.run_due(budget=10) == 1
+
+
 async def test_a_handler_that_fails_is_no_failure_of_the_call(app: Outlast, http: httpx2.AsyncClient) -> None:
     job = await app.submit("broken", {})
     assert (await swept(http), (await app.get(job)).status) == (1, Status.FAILED)

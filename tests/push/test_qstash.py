@@ -351,7 +351,9 @@ def test_the_whole_address_of_what_it_calls_is_refused_with_what_comes_before(pa
         QStash(SITE + path, token="t", keys=[CURRENT])
 
 
-@pytest.mark.parametrize("api", ["qstash.upstash.io", "https://", "ftp://qstash.upstash.io", "https://qstash.upstash.io/a b"])
+@pytest.mark.parametrize(
+    "api", ["qstash.upstash.io", "https://", "ftp://qstash.upstash.io", "https://qstash.upstash.io/a b"]
+)
 def test_an_address_of_qstash_that_is_none_is_refused(api: str) -> None:
     with pytest.raises(ConfigurationError, match="QSTASH_URL, or api="):
         made(api)

@@ -61,7 +61,7 @@ class Estimates:
         left = policy.remaining(history.durations, elapsed)
         if left is None or job.status is not Status.QUEUED:
             return left
-        if job.next_at is not None and job.next_at > now:
+        if job.tag is None and job.next_at is not None and job.next_at > now:
             return left + job.next_at - now
         wait = await self._wait(store, job, history.rate, now)
         return left + wait if wait <= LONGEST_WAIT else None

@@ -506,6 +506,9 @@ async def test_an_estimate_comes_from_the_types_own_history(timeless: Outlast, c
         clock.advance(60)
         job = await works.options(delay="1h").submit()
         assert await timeless.remaining(job) == pytest.approx(3620, abs=1)
+    # Its deadline is not when it begins.
+    job = await works.options(deadline="1h").submit()
+    assert await timeless.remaining(job) == pytest.approx(20, abs=1)
 
 
 async def test_an_estimate_counts_what_of_the_same_owner_waits_before_it(timeless: Outlast, clock: FakeClock) -> None:

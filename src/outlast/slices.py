@@ -115,9 +115,13 @@ class Slices:
         soon = calling.calls_at(job, now)
         if soon is not None and now < soon <= now + EARLY:
             await self._store.clock.wait(asyncio.Event(), soon)
+        if not calling.stale(job, self._store.now()):
+            return job
         sweep = Sweep(self._store, self._runtime.observe, self._runtime.hooks, caller=caller)
         with caller.run_here(id) if caller is not None else nullcontext():
-            return await self._found(id) if await sweep.move([job]) else job
+            # Whoever was faster may have made it claimable as well, and had nobody called for it.
+            await sweep.move([job])
+            return await self._found(id)
 
     def _put_off(self, job: Job[Any]) -> None:
         """Another call is to come when there may be something to run: the job is due, or its holder may be dead."""

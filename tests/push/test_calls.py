@@ -1,7 +1,7 @@
 """Each job that may go on is called for, whatever dies on the way between its commit and the call."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from outlast import Context, JobNotFound, Outlast, Retry, Status
 from outlast.calling import CALL_WITHIN
 from outlast.errors import StoreUnavailable
-from outlast.job import Job
+from outlast.job import Change, Job
 from outlast.push import Incoming, Named, Unpublished
 from outlast.stores.base import Store
 from outlast.stores.memory import MemoryStore
@@ -320,6 +320,29 @@ async def test_a_call_that_finds_the_job_held_comes_again_when_its_holder_may_be
     clock.advance(20)
     assert (await app.run_slice(job, budget=10), push.taken()) == (True, [])
     assert ((await app.get(job)).status, (await app.get(job)).attempt) == (Status.COMPLETED, 2)
+
+
+async def test_a_call_that_comes_as_a_signal_wakes_its_job_runs_it(
+    app: Outlast, push: Recorded, store: MemoryStore, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.handler
+    async def answered(ctx: Context) -> Any:
+        return await ctx.wait_for("answer", timeout=60)
+
+    job: Job[Any] = await answered.submit()
+    assert await app.run_slice(job, budget=10)
+    clock.advance(60)
+    apply = store.apply
+
+    async def late(changes: Sequence[Change]) -> list[Job[Any] | None]:
+        monkeypatch.setattr(store, "apply", apply)
+        await app.signal(job.id, "answer", "yes")
+        return await apply(changes)
+
+    monkeypatch.setattr(store, "apply", late)
+    push.taken()
+    assert (await app.run_slice(job, budget=10), push.taken()) == (True, [])
+    assert (await app.get(job)).result == "yes"
 
 
 async def test_a_call_that_comes_a_moment_early_waits(app: Outlast, push: Recorded, clock: FakeClock) -> None:

@@ -334,13 +334,15 @@ class Context:
     async def sleep(self, duration: str | float | timedelta) -> None:
         """Sleep; beyond 5 s the job parks and holds no worker. A duration is seconds, a timedelta or `2h`.
 
+        What was slept before a step that is remembered is not slept again, by another slice or attempt.
+
         Raises ValueError beyond 365 days, and HandlerError within a step, beyond 5 s.
         """
         time = self._duration(duration)
         self._require_open("sleep")
         if time <= IN_PLACE:
             with self._activity:
-                await self._store.clock.wait(asyncio.Event(), self._store.now() + time)
+                await self._store.clock.wait(asyncio.Event(), self._store.now() + self._replay.pause(time))
             return
         step = await self._begun("sleep", time)
         if step.status == "completed":

@@ -59,6 +59,8 @@ class Replay:
         self._next_index = 0
         self._missed: set[str] = set()
         self._calls: dict[str, int] = {}
+        job = recorder.job
+        self._past = (job.claimed_at or 0.0) - (job.started_at or 0.0)
         if steps:
             self._take(steps)
         recorder.silent = bool(self._unpassed)
@@ -93,6 +95,16 @@ class Replay:
         self._missed.add(_call(frame.key))
         self.over()
         return step
+
+    def pause(self, seconds: float) -> float:
+        """How long a short sleep is to take: no time at all if a step behind it is remembered.
+
+        As tasks may sleep side by side, no more is left out than the time since the job first began.
+        """
+        if not self._recorder.silent or seconds > self._past:
+            return seconds
+        self._past -= seconds
+        return 0.0
 
     def remember(self, step: Step) -> None:
         """A step within another was recorded: the next try of that one gets its result."""

@@ -159,6 +159,33 @@ async def test_a_long_step_asks_whether_it_should_yield_and_its_part_is_kept(
     assert read == list(range(20)) and (await timeless.get(job)).result == 20
 
 
+async def test_a_short_sleep_is_slept_once_however_many_slices_come_past_it(
+    timeless: Outlast, clock: FakeClock
+) -> None:
+    looked: list[int] = []
+
+    async def look(number: int) -> bool:
+        looked.append(number)
+        return number == 11
+
+    @timeless.handler
+    async def polls(ctx: Context) -> int:
+        number = 0
+        while not await ctx.step("look", look, number):
+            passing = asyncio.get_running_loop().call_later(0.05, clock.advance, 4)
+            await ctx.sleep(4)
+            passing.cancel()
+            number += 1
+        return number
+
+    job, began = await polls.submit(), clock.now()
+    while await timeless.run_slice(job, budget=10):
+        pass
+    ended = await timeless.get(job)
+    assert (ended.result, ended.attempt, looked) == (11, 1, list(range(12)))
+    assert clock.now() - began >= 11 * 4
+
+
 async def test_a_handler_learns_how_much_of_its_slice_remains(timeless: Outlast) -> None:
     left: list[float | None] = []
 

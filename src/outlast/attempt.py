@@ -39,8 +39,8 @@ from outlast.words import described, traceback_of
 LOOK_AGAIN = 1.0
 """Seconds until a look at the job is tried again where the store did not answer."""
 
-UNWIND = 10.0
-"""Seconds a cancelled handler, or a thread whose slice is over, has to unwind."""
+UNWIND, LEAST = 10.0, 1.0
+"""Seconds a cancelled handler, or a thread whose slice is over, has to unwind; and at least, where a slice must end."""
 
 
 class Attempt:
@@ -255,10 +255,12 @@ class Attempt:
         if task.done() or self._hung:
             return
         task.cancel()
-        done, _ = await asyncio.wait({task}, timeout=UNWIND)
+        left = UNWIND if self._cut_at is None else self._cut_at - self._store.now()
+        grace = min(max(left, LEAST), UNWIND)
+        done, _ = await asyncio.wait({task}, timeout=grace)
         self._hung = not done
         if self._hung:
-            self._observe("handler.hung", grace=UNWIND)
+            self._observe("handler.hung", grace=round(grace))
 
     async def _outlive(self, threads: Threads) -> None:
         # No thread can be stopped; where the worker goes, those that hold it up until the last are let go.

@@ -230,6 +230,24 @@ async def test_a_def_handler_has_slices_and_learns_what_remains_too(timeless: Ou
     assert set(left) == {9.5}
 
 
+async def test_a_slice_ends_in_time_though_its_handler_does_not(app: Outlast) -> None:
+    released = asyncio.Event()
+
+    @app.handler(timeout=0.1, retries=0)
+    async def stubborn(ctx: Context) -> None:
+        try:
+            await released.wait()
+        except asyncio.CancelledError:
+            await released.wait()
+
+    job = await stubborn.submit()
+    async with asyncio.timeout(6):
+        assert await app.run_slice(job, budget=1)
+    released.set()
+    error = (await app.get(job)).last_error
+    assert error is not None and error.code == "timeout" and "longer than its timeout" in error.message
+
+
 async def test_a_slice_that_is_called_off_hands_its_job_back(app: Outlast, until: Until) -> None:
     @app.handler
     async def endless(ctx: Context) -> None:

@@ -97,7 +97,7 @@ class Function:
         try:
             # Connected first: what a cold start takes is not the slice's.
             await self._app.now()
-            if not queue.is_own(record["eventSourceARN"]):
+            if queue.gave_up(record):
                 await give_up(self._app, named)
                 return True
             async with self._hidden(queue, record):

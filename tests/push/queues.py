@@ -71,6 +71,8 @@ class Queue:
     client: Any
     url: str
     arn: str
+    source: str = ""
+    """The ARN of the queue whose dead letters come here; AWS says it of each, and moto does not."""
     taken: list[dict[str, Any]] = field(default_factory=list)
 
     async def take(self, most: int = 10, wait: int = 0) -> list[dict[str, Any]]:
@@ -105,7 +107,7 @@ class Queue:
             "messageId": message["MessageId"],
             "receiptHandle": message["ReceiptHandle"],
             "body": message["Body"],
-            "attributes": message["Attributes"],
+            "attributes": message["Attributes"] | ({"DeadLetterQueueSourceArn": self.source} if self.source else {}),
             "messageAttributes": {},
             "md5OfBody": message["MD5OfBody"],
             "eventSource": "aws:sqs",
@@ -127,7 +129,9 @@ async def queues(address: str, *, hides: int = 30, receives: int = 10) -> AsyncI
         name = f"jobs-{uuid4().hex[:12]}"
         dead = await _made(client, f"{name}-dead", {})
         redrive = f'{{"deadLetterTargetArn": "{dead.arn}", "maxReceiveCount": {receives}}}'
-        yield await _made(client, name, {"VisibilityTimeout": str(hides), "RedrivePolicy": redrive}), dead
+        queue = await _made(client, name, {"VisibilityTimeout": str(hides), "RedrivePolicy": redrive})
+        dead.source = queue.arn
+        yield queue, dead
 
 
 async def _made(client: Any, name: str, attributes: Mapping[str, str]) -> Queue:

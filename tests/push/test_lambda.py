@@ -296,6 +296,17 @@ async def test_a_dead_letter_of_a_job_that_has_gone_on_changes_nothing(
     assert (await app.get(job) == before, await dead.count()) == (True, 0)
 
 
+async def test_what_comes_from_a_queue_of_before_is_a_call_and_no_dead_letter(
+    app: Outlast, dead: Queue, function: Function
+) -> None:
+    for source in ("", "arn:aws:sqs:eu-central-1:123456789012:another"):
+        dead.source = source
+        job = await app.submit("count", {"to": 1})
+        await said(dead, json.dumps({"jobId": job.id, "turn": job.turn}))
+        assert await dead.deliver(function) == 1
+        assert (await app.get(job)).status is Status.COMPLETED
+
+
 async def test_while_the_store_is_away_a_dead_letter_comes_again_too(
     app: Outlast, dead: Queue, function: Function, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -93,9 +93,19 @@ async def test_what_is_hidden_is_a_message_of_this_queue_or_of_one_beside_it(rec
         ("ChangeMessageVisibility", {"QueueUrl": URL, **told}),
         ("ChangeMessageVisibility", {"QueueUrl": f"{URL}-dead", **told}),
     ]
-    assert push.is_own("arn:aws:sqs:eu-central-1:123456789012:jobs")
-    assert not push.is_own("arn:aws:sqs:eu-central-1:123456789012:jobs-dead")
-    assert not push.is_own("arn:aws:sqs:eu-central-1:210987654321:jobs")
+
+
+def test_a_dead_letter_is_what_came_out_of_this_very_queue() -> None:
+    own, dead = "arn:aws:sqs:eu-central-1:123456789012:jobs", "arn:aws:sqs:eu-central-1:123456789012:jobs-dead"
+    others = "arn:aws:sqs:eu-central-1:210987654321:jobs"
+
+    def gave_up(comes_from: str, moved_from: str | None) -> bool:
+        moved = {} if moved_from is None else {"DeadLetterQueueSourceArn": moved_from}
+        return SQS(URL).gave_up({"eventSourceARN": comes_from, "attributes": moved})
+
+    assert gave_up(dead, own)
+    assert not any(gave_up(dead, source) for source in (None, others, dead)), "it is another queue's, or nobody's"
+    assert not gave_up(own, own), "somebody has moved it back"
 
 
 async def test_what_sqs_does_not_take_is_left_to_the_sweep(queue: Queue) -> None:

@@ -126,8 +126,16 @@ class SQS:
             raise Unverified("it came over HTTP", "SQS is to call the function that outlast.aws makes")
         require_secret(call, self._secret)
 
-    def is_own(self, arn: str) -> bool:
-        """True for the ARN of this queue, by its account and its name."""
+    def gave_up(self, record: Mapping[str, Any]) -> bool:
+        """True for a message as AWS Lambda shows it, if it is a dead letter of this queue's.
+
+        One of any other queue may come from where calls were put before: its job has done nothing to fail for.
+        """
+        source = record["attributes"].get("DeadLetterQueueSourceArn", "")
+        return self._is_own(source) and not self._is_own(record["eventSourceARN"])
+
+    def _is_own(self, arn: str) -> bool:
+        """By its account and its name."""
         return _place(arn) == _place(self._url)
 
 

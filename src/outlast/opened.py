@@ -3,6 +3,7 @@
 from asyncio import AbstractEventLoop, Event, gather
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 
 from outlast.observe import Observe
 from outlast.runtime import Runtime
@@ -12,8 +13,8 @@ from outlast.stores.base import Store
 from outlast.stores.default import require_lasting
 from outlast.sweep import Sweeper
 
-SETTLES = 3.0
-"""Seconds that an answer is held back for hooks, calls and deliveries in flight."""
+SETTLES, LEAST = 3.0, 0.5
+"""Seconds that an answer is held back for hooks, calls and deliveries in flight: at most, and at least."""
 
 
 @dataclass(slots=True)
@@ -27,10 +28,13 @@ class Opened:
     stopping: Event
     loop: AbstractEventLoop
 
-    async def settled(self) -> None:
-        """Wait a while for what goes on beside the jobs: a process may be gone once it has answered."""
-        runtime = self.runtime
-        going = [one.idle(SETTLES) for one in (runtime.hooks, runtime.caller, runtime.courier) if one is not None]
+    async def settled(self, until: float = inf) -> None:
+        """Wait a while for what goes on beside the jobs: a process may be gone once it has answered.
+
+        Of the time until `until`, by the store's clock, half is left to answer in.
+        """
+        runtime, patience = self.runtime, min(max((until - self.store.now()) / 2, LEAST), SETTLES)
+        going = [one.idle(patience) for one in (runtime.hooks, runtime.caller, runtime.courier) if one is not None]
         await gather(*going)
 
     async def let_go(self) -> None:

@@ -56,9 +56,10 @@ class Workerless(Verbs):
         Result: whether a slice ran. False: the job has ended, waits, or is another's just now.
         Raises JobNotFound; StoreError if the store failed on the way: the job then goes on once its lease is out.
         """
-        opened = await self._open()
-        ran = await opened.slices.run(id_of(job), seconds(budget))
-        await self.settled()
+        opened, time = await self._open(), seconds(budget)
+        until = opened.store.now() + time
+        ran = await opened.slices.run(id_of(job), time)
+        await opened.settled(until)
         return ran
 
     async def run_due(self, *, budget: Duration) -> int:
@@ -75,16 +76,17 @@ class Workerless(Verbs):
         began = opened.store.now()
         await self._recover(began + time / 4)
         ran = await opened.slices.run_all(self.concurrency, began + time / 2, began + time)
-        await self.settled()
+        await opened.settled(began + time)
         return ran
 
     async def _meanwhile(self, id: str, until: float | None, owner: Owner) -> None:
         if self.push is None or not await self._is_nobody_s(id, owner):
             return
         opened, budget = await self._open(), granted(self.push)
-        left = budget if until is None else min(until - opened.store.now(), budget)
-        await opened.slices.run(id, max(left, 0.0), costs=False)
-        await self.settled()
+        now = opened.store.now()
+        left = budget if until is None else max(min(until - now, budget), 0.0)
+        await opened.slices.run(id, left, costs=False)
+        await opened.settled(now + left)
 
     async def _is_nobody_s(self, id: str, owner: Owner) -> bool:
         """True for a job that has not begun, if no worker takes such jobs."""

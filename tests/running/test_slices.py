@@ -5,6 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from time import monotonic
 
 import pytest
 
@@ -246,6 +247,24 @@ async def test_a_slice_ends_in_time_though_its_handler_does_not(app: Outlast) ->
     released.set()
     error = (await app.get(job)).last_error
     assert error is not None and error.code == "timeout" and "longer than its timeout" in error.message
+
+
+async def test_no_hook_that_goes_on_and_on_holds_an_answer_back_beyond_its_time(app: Outlast) -> None:
+    released = asyncio.Event()
+
+    @app.handler
+    async def long(ctx: Context) -> None:
+        while True:
+            await ctx.step("one", asyncio.sleep, 0.05)
+
+    @app.on("started")
+    async def endless(job: Job[object], error: BaseException | None) -> None:
+        await released.wait()
+
+    job, began = await long.submit(), monotonic()
+    assert await app.run_slice(job, budget=2)
+    assert monotonic() - began < 4
+    released.set()
 
 
 async def test_a_slice_that_is_called_off_hands_its_job_back(app: Outlast, until: Until) -> None:

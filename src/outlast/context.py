@@ -32,7 +32,7 @@ from outlast.steps import Steps
 from outlast.stores.base import Store
 from outlast.tracing import Tracing
 from outlast.tries import Tries, asked
-from outlast.window import Window
+from outlast.window import Window, pauses_by
 from outlast.words import Lines
 
 P = ParamSpec("P")
@@ -80,8 +80,7 @@ class Context:
         self._replay = Replay(steps, recorder, limits.steps)
         self._activity = Activity(store.now, stir)
         self._turned = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._thread = threading.get_ident()
+        self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._main = 0
         self._no_more_steps = self._at_boundary = False
         self.raised: BaseException | None = None
@@ -172,7 +171,7 @@ class Context:
             longest pause (otherwise 1 min).
 
         Raises ValueError for what cannot be meant. The step raises StepTimeout when its last try ran out of time, and
-        what a try raised if the pause after it would outlast the attempt.
+        what a try raised if the pause after it would outlast the attempt, or a slice that nothing else was recorded in.
         """
         return Steps(self, asked(retries, timeout, backoff, self._limits))
 
@@ -201,8 +200,8 @@ class Context:
                 try:
                     return await self._run(frame, fn, args, kwargs, result, tries.timeout)
                 except Exception as error:
-                    pause, left = tries.pause(frame.number, error, random()), self._left(self._until)
-                    if pause is None or (left is not None and pause >= left):
+                    pause = tries.pause(frame.number, error, random())
+                    if pause is None or self._outlasts(pause):
                         raise
                 await self._recorder.take_back(frame.index, self._replay.again(frame))
                 if not await self._paused(pause, frame):
@@ -409,7 +408,8 @@ class Context:
 
     def remaining(self) -> float | None:
         """Seconds this attempt, or this slice of it, may still run; None without a limit of either."""
-        return self._left(self._until if self._window is None else min(self._until or inf, self._window.ends))
+        ends = self._until if self._window is None else min(self._until or inf, self._window.ends)
+        return None if ends is None else max(ends - self._store.now(), 0.0)
 
     def should_yield(self) -> bool:
         """True once the slice should end; the next `ctx.step` then hands the job back by itself."""
@@ -479,8 +479,8 @@ class Context:
         frame = _frame.get() if self._abandoned else None
         return frame is not None and frame.is_within(self._abandoned)
 
-    def _left(self, until: float | None) -> float | None:
-        return None if until is None else max(until - self._store.now(), 0.0)
+    def _outlasts(self, pause: float) -> bool:
+        return self._store.now() + pause >= pauses_by(self._until, self._window, self._recorder.progressed)
 
     async def _never(self) -> NoReturn:
         self._at_boundary = True

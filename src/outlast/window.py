@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
-from math import ceil
+from math import ceil, inf
 
 RECENT = 20
 """How many of the last steps tell how long the next one may take."""
@@ -55,6 +55,16 @@ class Window:
     def took(self, seconds: float) -> None:
         """A step of this slice took so long."""
         self._history.append(seconds)
+
+
+def pauses_by(until: float | None, window: Window | None, progressed: bool) -> float:
+    """By when a pause between two tries of a step must be over, where the attempt ends at `until`.
+
+    A slice that has recorded nothing is better failed by what the try raised than cut off, for that would cost the
+    attempt as well, say nothing of the error, and have the next slice try again at once.
+    """
+    ends = inf if until is None else until
+    return ends if window is None or progressed or not window.costs else min(ends, window.ends)
 
 
 def usual(seconds: Sequence[float]) -> float:

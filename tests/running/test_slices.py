@@ -5,15 +5,16 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
+from math import inf
 from time import monotonic
 
 import pytest
 
-from outlast import Context, JobNotFound, Outlast, Status, SyncContext
+from outlast import Context, JobNotFound, Outlast, Retry, Status, SyncContext
 from outlast.job import Job
 from outlast.stores.base import Lease
 from outlast.testing import FakeClock
-from outlast.window import RECENT, Window, usual
+from outlast.window import RECENT, Window, pauses_by, usual
 from tests.running.conftest import Until
 
 
@@ -231,6 +232,23 @@ async def test_a_def_handler_has_slices_and_learns_what_remains_too(timeless: Ou
     assert set(left) == {9.5}
 
 
+async def test_a_pause_between_tries_that_no_slice_has_the_time_for_is_the_job_s(
+    timeless: Outlast, clock: FakeClock
+) -> None:
+    async def busy() -> None:
+        raise Retry("too many requests", after=60)
+
+    @timeless.handler(retries=1)
+    async def polite(ctx: Context) -> None:
+        await ctx.options(retries=5).step("busy", busy)
+
+    job = await polite.submit()
+    assert await timeless.run_slice(job, budget=10)
+    now = await timeless.get(job)
+    assert now.status is Status.RETRYING and now.next_at == clock.now() + 60
+    assert now.last_error is not None and now.last_error.message == "too many requests"
+
+
 async def test_a_slice_ends_in_time_though_its_handler_does_not(app: Outlast) -> None:
     released = asyncio.Event()
 
@@ -416,3 +434,10 @@ def test_usual_is_what_nineteen_in_twenty_are_not_above() -> None:
 
 async def _is(app: Outlast, job: Job[object], status: Status) -> bool:
     return (await app.get(job.id)).status is status
+
+
+def test_a_pause_may_last_as_long_as_the_attempt_unless_the_slice_would_cost_it() -> None:
+    window, free = Window(0, 20), Window(0, 20, costs=False)
+    assert pauses_by(None, None, False) == inf and pauses_by(90, None, False) == 90
+    assert pauses_by(90, window, False) == window.ends and pauses_by(5, window, False) == 5
+    assert pauses_by(90, window, True) == pauses_by(90, free, False) == 90

@@ -52,7 +52,8 @@ class Recorder:
         self.silent = False
         self.closed = False
         self.progressed = False
-        """True once a step was recorded as completed: a later slice need not do it again."""
+        """True once a step is being recorded as completed, which goes before the move, or with it: if the lease is not
+        lost over that, a later slice need not do it again."""
         self._store = store
         self._apply = apply
         self._limits = limits
@@ -141,8 +142,8 @@ class Recorder:
         self._steps.append(step)
         self._set["open_steps"] = tuple(other for other in self._open_steps() if other.key != step.key)
         self._add("job.step", _step_data(step, parent))
-        await self.flush()
         self.progressed = self.progressed or step.status == "completed"
+        await self.flush()
 
     async def take(self, name: str, step: Step) -> Step | None:
         """The oldest signal of this name leaves the inbox as the result of the step that waited for it, in one change.

@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from itertools import pairwise
 from math import inf
 from time import monotonic
+from typing import Any
 
 import pytest
 
 from outlast import Context, JobNotFound, Outlast, Retry, Status, SyncContext
-from outlast.job import Job
+from outlast.job import Change, Job
+from outlast.opened import Opened
 from outlast.stores.base import Lease
 from outlast.testing import FakeClock
 from outlast.window import RECENT, Window, pauses_by, usual
@@ -95,6 +97,25 @@ async def test_a_step_that_outlasts_its_slice_is_cut_off_and_costs_an_attempt(
     failed = await timeless.get(job)
     assert (failed.status, failed.attempt, failed.last_error and failed.last_error.code) == ("failed", 2, "timeout")
     assert failed.last_error is not None and "give the job to a worker" in failed.last_error.message
+
+
+async def test_a_step_that_is_being_recorded_as_the_time_ends_costs_no_attempt(
+    timeless: Outlast, called: list[int], clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = await timeless.submit("count", {"to": 2, "takes": 9})
+    opened = timeless._opened
+    assert isinstance(opened, Opened)
+    apply = opened.runtime.one.apply
+
+    async def slow(change: Change) -> Job[Any] | None:
+        if change.steps:
+            clock.advance(1)
+            await asyncio.sleep(0.05)
+        return await apply(change)
+
+    monkeypatch.setattr(opened.runtime.one, "apply", slow)
+    assert await timeless.run_slice(job, budget=10) and await timeless.run_slice(job, budget=10)
+    assert (called, (await timeless.get(job)).attempt) == ([0, 1], 1)
 
 
 async def test_steps_that_run_side_by_side_are_all_recorded_before_the_slice_ends(

@@ -52,6 +52,10 @@ WORDS: Mapping[str, tuple[int, str]] = {
         "job %(job_id)s (%(type)s): %(what)s did not end within a slice of %(seconds)s s, which costs an attempt: "
         + WAYS_OUT,
     ),
+    "slice.broke": (
+        logging.ERROR,
+        "the slice of job %(job_id)s that a request ran while it waited broke off; it goes on with the next call",
+    ),
     "lease.lost": (
         logging.WARNING,
         "job %(job_id)s (%(type)s) attempt %(attempt)s lost its lease; what it wrote since is refused",

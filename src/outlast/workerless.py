@@ -3,6 +3,7 @@
 from typing import Any
 
 from outlast import calling, unused
+from outlast.errors import StoreError
 from outlast.job import Change, Job
 from outlast.observe import Observe
 from outlast.policy import Duration, seconds
@@ -85,7 +86,11 @@ class Workerless(Verbs):
         opened, budget = await self._open(), granted(self.push)
         now = opened.store.now()
         left = budget if until is None else max(min(until - now, budget), 0.0)
-        await opened.slices.run(id, left, costs=False)
+        try:
+            await opened.slices.run(id, left, costs=False)
+        except Exception as error:
+            # The job was accepted, and is called for: whoever waits is to learn that.
+            self.observe("slice.broke", job_id=id, error=error)
         await opened.settled(now + left)
 
     async def _is_nobody_s(self, id: str, owner: Owner) -> bool:
@@ -97,6 +102,8 @@ class Workerless(Verbs):
 
     async def look_after(self, *jobs: Job[Any]) -> bool:
         """Sweep for a moment if one of these should have been moved by now, where a push is set; True if that was done.
+
+        What was read can be shown although the store refuses to move it: that is in the log, and no error of who asks.
 
         Whoever asks for a job is often the only one who comes by, where nothing runs between two calls. One such sweep
         of a process is under way at a time.
@@ -112,6 +119,9 @@ class Workerless(Verbs):
             caller = (await self._runtime()).caller
             if caller is not None:
                 await caller.idle(MOMENT)
+        except StoreError as error:
+            self.observe("sweep.failed", error=error)
+            return False
         finally:
             self._looking = False
         return True

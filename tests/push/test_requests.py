@@ -1,12 +1,16 @@
 """What a request does itself where no worker is: run what is waited for, and sweep for a job that is stale."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
 
 import httpx2
 import pytest
 
 from outlast import Context, Outlast, Status, WaitTimeout
+from outlast.errors import StoreUnavailable
+from outlast.job import Change, Job
 from outlast.policy import Limits
 from outlast.push import Cron
 from outlast.stores.memory import MemoryStore
@@ -81,6 +85,24 @@ async def test_a_wait_that_is_too_short_for_a_step_costs_no_attempt(app: Outlast
     assert (now.status, now.resumes) == (Status.QUEUED, True)
     assert await app.run_slice(now, budget=60)
     assert ((await app.get(job)).result, (await app.get(job)).attempt) == ("done", 1)
+
+
+async def test_a_submit_that_was_accepted_says_so_although_its_slice_cannot_begin(clock: FakeClock) -> None:
+    @asynccontextmanager
+    async def no_resources(app: Outlast) -> AsyncIterator[None]:
+        raise OSError("the model is not there")
+        yield
+
+    store = MemoryStore(clock=clock)
+    push = Recorded(store)
+    async with make_app(store, push=push, lifespan=no_resources) as app, client(service(app, worker=False)) as http:
+        submit = {"type": "count", "payload": {"to": 1}}
+        sent = asyncio.create_task(http.post("/jobs", json=submit, headers={"Prefer": "wait=1"}))
+        await eventually(lambda: _is(app.observe.counts["slice.broke"] == 1))
+        clock.advance(1)
+        reply = await sent
+        assert (reply.status_code, reply.json()["status"]) == (202, "queued")
+        assert push.taken() == [(reply.json()["id"], None, "queued")], "it is called for all the same"
 
 
 async def test_only_the_first_slice_is_run_by_who_waits(app: Outlast) -> None:
@@ -168,6 +190,24 @@ async def test_whatever_shows_a_job_looks_after_it(clock: FakeClock, asked: str)
         assert reply.is_success and (await app.get(job)).status is Status.QUEUED
         if asked not in ("its events", "its stream", "its output"):
             assert "queued" in reply.text and "processing" not in reply.text
+
+
+@pytest.mark.parametrize("asked", ["the job", "a list"])
+async def test_a_store_that_is_read_and_not_written_shows_a_stale_job_as_it_is(
+    app: Outlast, http: httpx2.AsyncClient, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    job, store = await app.submit("count", {"to": 1}), app.store
+    assert isinstance(store, MemoryStore)
+    await store.claim(1, ["count"], "gone")
+    clock.advance(30)
+
+    async def refused(changes: Sequence[Change]) -> list[Job[Any] | None]:
+        raise StoreUnavailable("read only")
+
+    monkeypatch.setattr(store, "apply", refused)
+    reply = await http.get(ASKS[asked][1].format(id=job.id))
+    assert reply.status_code == 200 and "processing" in reply.text
+    assert app.observe.counts["sweep.failed"] == 1
 
 
 async def test_one_sweep_is_under_way_at_a_time_and_nobody_else_waits_for_it(

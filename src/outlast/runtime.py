@@ -44,8 +44,7 @@ class Runtime:
         """A new job was stored; returns once it is called for, where that is to be done."""
         self.hooks.fire("submitted", job)
         if self.caller is not None:
-            self.caller.call(job)
-            await self.caller.idle()
+            await self.caller.submitted(job)
 
     async def called(self) -> None:
         """Wait until the jobs that became claimable are called for."""

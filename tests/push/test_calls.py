@@ -80,6 +80,25 @@ async def test_a_submit_returns_once_the_job_is_stored_and_called_for(app: Outla
     assert push.taken() == [], "it has been called for"
 
 
+async def test_a_submit_waits_for_its_own_call_and_for_nobody_else_s(
+    app: Outlast, push: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish, asked, answered = push.publish, asyncio.Event(), asyncio.Event()
+
+    async def hangs(named: Named, at: float | None) -> None:
+        asked.set()
+        await answered.wait()
+
+    monkeypatch.setattr(push, "publish", hangs)
+    first = asyncio.create_task(app.submit("count", {"to": 1}))
+    await asked.wait()
+    monkeypatch.setattr(push, "publish", publish)
+    second = await asyncio.wait_for(app.submit("count", {"to": 1}), 3)
+    assert push.taken() == [(second.id, None, "queued")] and not first.done()
+    answered.set()
+    await first
+
+
 async def test_a_job_for_later_is_called_for_at_its_time(app: Outlast, push: Recorded, clock: FakeClock) -> None:
     job = await app.submit("count", {"to": 1}, delay=3600)
     assert push.taken() == [(job.id, 3600.0, "queued")]

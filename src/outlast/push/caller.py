@@ -63,15 +63,22 @@ class Caller:
         """Have this job called for as soon as there may be something to run. Returns at once."""
         self.call_at(job, calling.calls_at(job, self._now()))
 
-    def call_at(self, job: Job[Any], at: float | None) -> None:
+    async def submitted(self, job: Job[Any]) -> None:
+        """Have a new job called for. Returns once that is published, however long others take, or after a while."""
+        call = self.call_at(job, calling.calls_at(job, self._now()))
+        if call is not None:
+            await asyncio.wait({call}, timeout=LINGER)
+
+    def call_at(self, job: Job[Any], at: float | None) -> "asyncio.Task[None] | None":
         """Have this job called for at a time of the store; None: not at all. Returns at once."""
         if at is None or not self.calls(job):
-            return
+            return None
         publishing = self._publish(job, at if at > self._now() else None)
         name = f"outlast calls for {job.id}"
         task = asyncio.get_running_loop().create_task(publishing, name=name, context=Variables())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     @contextmanager
     def run_here(self, job_id: str) -> Iterator[None]:

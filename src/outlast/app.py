@@ -55,7 +55,7 @@ class Outlast(Workerless):
     Parameters
     ----------
     store: a URL, or a store; None: `OUTLAST_STORE`, else `SUPABASE_DB_URL`, else `sqlite:///outlast.db`.
-    concurrency: how many jobs a worker of this app runs at once.
+    concurrency: how many jobs a worker of this app runs at once; a call to sweep, and those who wait, run no more.
     grace: seconds that steps in flight have to end when a worker stops.
     lease: seconds after which a job whose worker gives no sign is taken over; renewed at a third of it.
     limits: the caps; see `Limits`.

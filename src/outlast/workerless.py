@@ -23,6 +23,7 @@ class Workerless(Verbs):
     observe: Observe
     push: Push | None
     _looking = False
+    _meanwhiles = 0
 
     async def sweep(self) -> int:
         """Move all that is due now, and see the deliveries out; answers how many jobs were moved or removed.
@@ -81,9 +82,17 @@ class Workerless(Verbs):
         return ran
 
     async def _meanwhile(self, id: str, until: float | None, owner: Owner) -> None:
-        if self.push is None or not await self._is_nobody_s(id, owner):
+        if self.push is None or self._meanwhiles >= self.concurrency:
             return
-        opened, budget = await self._open(), granted(self.push)
+        self._meanwhiles += 1
+        try:
+            if await self._is_nobody_s(id, owner):
+                await self._first_slice(id, until, granted(self.push))
+        finally:
+            self._meanwhiles -= 1
+
+    async def _first_slice(self, id: str, until: float | None, budget: float) -> None:
+        opened = await self._open()
         now = opened.store.now()
         left = budget if until is None else max(min(until - now, budget), 0.0)
         try:

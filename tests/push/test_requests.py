@@ -113,6 +113,30 @@ async def test_only_the_first_slice_is_run_by_who_waits(app: Outlast) -> None:
     assert len(await app.steps(job.id)) == 3
 
 
+async def test_those_who_wait_run_no_more_at_once_than_a_worker_would(app: Outlast, clock: FakeClock) -> None:
+    running, released = 0, asyncio.Event()
+
+    @app.handler
+    async def held(ctx: Context) -> None:
+        nonlocal running
+        running += 1
+        await released.wait()
+
+    app.concurrency = 2
+    jobs = [await held.submit() for _ in range(5)]
+    waits = [asyncio.create_task(app.wait(job, 9)) for job in jobs]
+    await eventually(lambda: _is(running == 2))
+    released.set()
+    await eventually(lambda: _have_ended(app, 2))
+    clock.advance(9)
+    ended = await asyncio.gather(*waits, return_exceptions=True)
+    assert (running, sum(isinstance(one, WaitTimeout) for one in ended)) == (2, 3)
+
+
+async def _have_ended(app: Outlast, number: int) -> bool:
+    return sum([job.ended for job in await app.list()]) == number
+
+
 async def test_where_a_worker_takes_such_jobs_it_is_left_to_it(app: Outlast) -> None:
     other = make_app(app.store)
 

@@ -340,8 +340,7 @@ class Context:
         time = self._duration(duration)
         self._require_open("sleep")
         if time <= IN_PLACE:
-            with self._activity:
-                await self._store.clock.wait(asyncio.Event(), self._store.now() + self._replay.pause(time))
+            await self._sleep_here(self._replay.pause(time))
             return
         step = await self._begun("sleep", time)
         if step.status == "completed":
@@ -349,6 +348,10 @@ class Context:
         while self._store.now() < (step.due or 0.0):
             await self._wait(step, Waiting(reason="sleep", until=step.due))
         await self._recorder.record(replace(step, status="completed", value="null"))
+
+    async def _sleep_here(self, seconds: float) -> None:
+        with self._activity:
+            await self._store.clock.wait(asyncio.Event(), self._store.now() + seconds)
 
     async def wait_for(self, signal: str, timeout: str | float | timedelta | None = None) -> Any:
         """Wait for a signal and take its value out of the job's inbox; meanwhile the job parks and holds no worker.

@@ -206,6 +206,25 @@ async def test_a_call_says_how_else_a_job_ended(app: Outlast, jobs: Jobs) -> Non
         await jobs.call(slow)
 
 
+async def test_a_short_sleep_that_is_over_takes_no_time_again(app: Outlast, jobs: Jobs) -> None:
+    woken: list[float] = []
+
+    @app.handler
+    async def naps(ctx: Context) -> None:
+        await ctx.sleep(3)
+        await ctx.step("note", noted)
+        woken.append(jobs.clock.now())
+        await ctx.sleep("1h")
+
+    async def noted() -> None: ...
+
+    job = await jobs.run_now(naps)
+    await jobs.finish(job)
+    first, second = woken
+    assert (first, second) == (job.created_at + 3, first + 3600)
+    assert all(time <= second for time in jobs.clock._wanted), "nor does it pass later"
+
+
 async def test_short_sleeps_pass_by_themselves_and_cost_no_lease(app: Outlast, jobs: Jobs) -> None:
     @app.handler
     async def polls(ctx: Context) -> tuple[int, float]:

@@ -3,15 +3,13 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from heapq import heappop, heappush
 from time import monotonic
 from typing import Any
 
 from outlast.calls import called
-from outlast.context import IN_PLACE, Context
+from outlast.context import Context
 from outlast.job import Job, Waiting
-from outlast.policy import seconds
 from outlast.replay import Frame
 from outlast.stores.base import LEASE
 from outlast.testing.clock import FakeClock
@@ -36,7 +34,7 @@ class PassingClock(FakeClock):
 
     def move_to(self, time: float) -> None:
         # Before, so that nobody sees a lease run out whose holder lives.
-        self.renew(time + LEASE)
+        self.renew(max(time, self.now()) + LEASE)
         super().move_to(time)
 
     def soon(self, time: float) -> None:
@@ -97,10 +95,9 @@ class WatchedContext(Context):
         """What a dead worker does: nothing any more. The lease stays, and runs out."""
         self._recorder.lose(self.job)
 
-    async def sleep(self, duration: str | float | timedelta) -> None:
-        if seconds(duration) <= IN_PLACE:
-            self._watch.clock.soon(self._store.now() + seconds(duration))
-        await super().sleep(duration)
+    async def _sleep_here(self, seconds: float) -> None:
+        self._watch.clock.soon(self._store.now() + seconds)
+        await super()._sleep_here(seconds)
 
     def parking(self, now: float) -> tuple[Waiting | None, float | None]:
         waiting, ask_at = super().parking(now)

@@ -52,11 +52,13 @@ class Estimates:
         self._histories.clear()
         self._queues.clear()
 
+    async def of_type(self, store: Batched, type: str, now: float) -> float | None:
+        """Seconds that a job of this type usually takes; None if nobody can say."""
+        return policy.remaining((await self._history(store, type, now)).durations, 0.0)
+
     async def remaining(self, store: Batched, job: Job[Any], now: float) -> float | None:
         """Seconds until the job has probably ended; None if nobody can say."""
-        history = self._histories.get(job.type, now)
-        if history is None:
-            history = self._histories.put(job.type, await _history(store, job.type), now)
+        history = await self._history(store, job.type, now)
         elapsed = 0.0 if job.started_at is None else now - job.started_at
         left = policy.remaining(history.durations, elapsed)
         if left is None or job.status is not Status.QUEUED:
@@ -65,6 +67,10 @@ class Estimates:
             return left + job.next_at - now
         wait = await self._wait(store, job, history.rate, now)
         return left + wait if wait <= LONGEST_WAIT else None
+
+    async def _history(self, store: Batched, type: str, now: float) -> History:
+        known = self._histories.get(type, now)
+        return known or self._histories.put(type, await _history(store, type), now)
 
     async def _wait(self, store: Batched, job: Job[Any], rate: float, now: float) -> float:
         key = job.type, job.owner

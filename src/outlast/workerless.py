@@ -6,6 +6,7 @@ from outlast import calling, unused
 from outlast.errors import StoreError
 from outlast.job import Change, Job
 from outlast.observe import Observe
+from outlast.opened import Opened
 from outlast.policy import Duration, seconds
 from outlast.push import Publishes, Push
 from outlast.push.deadline import granted
@@ -86,28 +87,37 @@ class Workerless(Verbs):
             return
         self._meanwhiles += 1
         try:
-            if await self._is_nobody_s(id, owner):
-                await self._first_slice(id, until, granted(self.push))
+            found = await self.get(id, owner=owner)
+            if await self._is_nobody_s(found):
+                await self._first_slice(found, until, granted(self.push))
         finally:
             self._meanwhiles -= 1
 
-    async def _first_slice(self, id: str, until: float | None, budget: float) -> None:
+    async def _is_nobody_s(self, job: Job[Any]) -> bool:
+        """True for a job that has not begun, if no worker takes such jobs."""
+        if job.tag is None or job.attempt > 0:
+            return False
+        return not any(job.type in worker.types for worker in await self.workers())
+
+    async def _first_slice(self, job: Job[Any], until: float | None, budget: float) -> None:
         opened = await self._open()
         now = opened.store.now()
         left = budget if until is None else max(min(until - now, budget), 0.0)
+        if await self._is_better_called(opened, job, left):
+            return
         try:
-            await opened.slices.run(id, left, costs=False)
+            await opened.slices.run(job.id, left, costs=False)
         except Exception as error:
             # The job was accepted, and is called for: whoever waits is to learn that.
-            self.observe("slice.broke", job_id=id, error=error)
+            self.observe("slice.broke", job_id=job.id, error=error)
         await opened.settled(now + left)
 
-    async def _is_nobody_s(self, id: str, owner: Owner) -> bool:
-        """True for a job that has not begun, if no worker takes such jobs."""
-        found = await self.get(id, owner=owner)
-        if found.tag is None or found.attempt > 0:
+    async def _is_better_called(self, opened: Opened, job: Job[Any], left: float) -> bool:
+        """True for a job of a kind that takes longer, if it is called for: what would be cut off is paid for twice."""
+        if not isinstance(self.push, Publishes):
             return False
-        return not any(found.type in worker.types for worker in await self.workers())
+        usual = await self._estimates.of_type(opened.runtime.one, job.type, opened.store.now())
+        return usual is not None and usual > left
 
     async def look_after(self, *jobs: Job[Any]) -> bool:
         """Sweep for a moment if one of these should have been moved by now, where a push is set; True if that was done.

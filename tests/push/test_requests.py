@@ -87,6 +87,37 @@ async def test_a_wait_that_is_too_short_for_a_step_costs_no_attempt(app: Outlast
     assert ((await app.get(job)).result, (await app.get(job)).attempt) == ("done", 1)
 
 
+async def test_a_job_whose_like_take_longer_than_the_wait_is_left_to_its_call(clock: FakeClock) -> None:
+    store, calls = MemoryStore(clock=clock), 0
+    push = Recorded(store)
+
+    async def model() -> None:
+        nonlocal calls
+        calls += 1
+        clock.advance(5)
+
+    async with make_app(store, push=push) as app:
+
+        @app.handler
+        async def report(ctx: Context) -> None:
+            await ctx.step("model", model)
+
+        first = await app.wait(await report.submit(), 9)
+        assert (first.status, calls) == (Status.COMPLETED, 1), "nobody could say how long it takes"
+        second = await report.submit()
+        waiting = asyncio.create_task(app.wait(second, 2))
+
+        async def has_passed() -> bool:
+            clock.advance(1)
+            return waiting.done()
+
+        await eventually(has_passed)
+        assert isinstance(waiting.exception(), WaitTimeout)
+        assert ((await app.get(second)).attempt, calls) == (0, 1)
+        third = await app.wait(await report.submit(), 9)
+        assert (third.status, calls) == (Status.COMPLETED, 2), "the wait is long enough"
+
+
 async def test_a_submit_that_was_accepted_says_so_although_its_slice_cannot_begin(clock: FakeClock) -> None:
     @asynccontextmanager
     async def no_resources(app: Outlast) -> AsyncIterator[None]:

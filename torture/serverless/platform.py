@@ -198,5 +198,7 @@ class Platform:
     async def _end(self, instance: Instance) -> None:
         self.peak = max(self.peak, instance.peak)
         instance.kill()
-        self.seconds += await instance.gone()
+        # Not in one statement, which would read the sum before it waits, and lose what others add meanwhile.
+        lived = await instance.gone()
+        self.seconds += lived
         self.working.discard(instance)

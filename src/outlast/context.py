@@ -201,7 +201,8 @@ class Context:
                     return await self._run(frame, fn, args, kwargs, result, tries.timeout)
                 except Exception as error:
                     pause = tries.pause(frame.number, error, random())
-                    if pause is None or self._outlasts(pause):
+                    latest = pauses_by(self._until, self._window, self._recorder.progressed)
+                    if pause is None or self._store.now() + pause >= latest:
                         raise
                 await self._recorder.take_back(frame.index, self._replay.again(frame))
                 if not await self._paused(pause, frame):
@@ -343,11 +344,10 @@ class Context:
             await self._sleep_here(self._replay.pause(time))
             return
         step = await self._begun("sleep", time)
-        if step.status == "completed":
-            return
-        while self._store.now() < (step.due or 0.0):
+        while step.status != "completed" and self._store.now() < (step.due or 0.0):
             await self._wait(step, Waiting(reason="sleep", until=step.due))
-        await self._recorder.record(replace(step, status="completed", value="null"))
+        if step.status != "completed":
+            await self._recorder.record(replace(step, status="completed", value="null"))
 
     async def _sleep_here(self, seconds: float) -> None:
         with self._activity:
@@ -481,9 +481,6 @@ class Context:
         """True in a step that was given up, and in what it called."""
         frame = _frame.get() if self._abandoned else None
         return frame is not None and frame.is_within(self._abandoned)
-
-    def _outlasts(self, pause: float) -> bool:
-        return self._store.now() + pause >= pauses_by(self._until, self._window, self._recorder.progressed)
 
     async def _never(self) -> NoReturn:
         self._at_boundary = True

@@ -334,14 +334,16 @@ class Context:
     async def sleep(self, duration: str | float | timedelta) -> None:
         """Sleep; beyond 5 s the job parks and holds no worker. A duration is seconds, a timedelta or `2h`.
 
-        What was slept before a step that is remembered is not slept again, by another slice or attempt.
+        What was slept before a step that is remembered is not slept again by another slice or attempt, up to the time
+        since the job first began.
 
         Raises ValueError beyond 365 days, and HandlerError within a step, beyond 5 s.
         """
         time = self._duration(duration)
         self._require_open("sleep")
         if time <= IN_PLACE:
-            await self._sleep_here(self._replay.pause(time))
+            with self._activity:
+                await self._sleep_here(await self._replay.pause(time))
             return
         step = await self._begun("sleep", time)
         while step.status != "completed" and self._store.now() < (step.due or 0.0):
@@ -350,8 +352,7 @@ class Context:
             await self._recorder.record(replace(step, status="completed", value="null"))
 
     async def _sleep_here(self, seconds: float) -> None:
-        with self._activity:
-            await self._store.clock.wait(asyncio.Event(), self._store.now() + seconds)
+        await self._store.clock.wait(asyncio.Event(), self._store.now() + seconds)
 
     async def wait_for(self, signal: str, timeout: str | float | timedelta | None = None) -> Any:
         """Wait for a signal and take its value out of the job's inbox; meanwhile the job parks and holds no worker.

@@ -4,6 +4,7 @@ Until the handler is where it was (every remembered step returned, or one missed
 written before.
 """
 
+import asyncio
 import hashlib
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
@@ -96,11 +97,14 @@ class Replay:
         self.over()
         return step
 
-    def pause(self, seconds: float) -> float:
-        """How long a short sleep is to take: no time at all if a step behind it is remembered.
+    async def pause(self, seconds: float) -> float:
+        """How long a short sleep is to take, after a thousandth of it: no time if a step behind it is remembered.
 
-        As tasks may sleep side by side, no more is left out than the time since the job first began.
+        In that moment those beside it come past what they remember, and of two sleeps the shorter still ends first. No
+        more is left out than the time since the job first began, so that a loop without steps does not spin.
         """
+        if self._recorder.silent:
+            await asyncio.sleep(seconds / 1000)
         if not self._recorder.silent or seconds > self._past:
             return seconds
         self._past -= seconds

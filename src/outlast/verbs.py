@@ -172,7 +172,8 @@ class Verbs(ABC):
         """The job once it has ended, whatever its end, with its result decoded.
 
         Where a push is set and no worker takes such jobs, a job that has not begun is run here meanwhile: one slice, so
-        that a short job needs no call from outside. It costs no attempt if it gets nowhere within the time.
+        that a short job needs no call from outside. It costs no attempt if it gets nowhere within the time. One whose
+        type usually takes longer is left to its call, if the push makes calls.
 
         Raises WaitTimeout if it is still live after `timeout`, JobNotFound.
         """

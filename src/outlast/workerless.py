@@ -87,30 +87,28 @@ class Workerless(Verbs):
             return
         self._meanwhiles += 1
         try:
-            found = await self.get(id, owner=owner)
-            if await self._is_nobody_s(found):
-                await self._first_slice(found, until, granted(self.push))
+            await self._first_slice(await self.get(id, owner=owner), until, granted(self.push))
         finally:
             self._meanwhiles -= 1
+
+    async def _first_slice(self, job: Job[Any], until: float | None, budget: float) -> None:
+        opened = await self._open()
+        now = opened.store.now()
+        left = budget if until is None else max(min(until - now, budget), 0.0)
+        try:
+            if not await self._is_nobody_s(job) or await self._is_better_called(opened, job, left):
+                return
+            await opened.slices.run(job.id, max(now + left - opened.store.now(), 0.0), costs=False)
+        except Exception as error:
+            # The job was accepted, and is called for: whoever waits is to learn that.
+            self.observe("slice.broke", job_id=job.id, error=error)
+        await opened.settled(now + left)
 
     async def _is_nobody_s(self, job: Job[Any]) -> bool:
         """True for a job that has not begun, if no worker takes such jobs."""
         if job.tag is None or job.attempt > 0:
             return False
         return not any(job.type in worker.types for worker in await self.workers())
-
-    async def _first_slice(self, job: Job[Any], until: float | None, budget: float) -> None:
-        opened = await self._open()
-        now = opened.store.now()
-        left = budget if until is None else max(min(until - now, budget), 0.0)
-        if await self._is_better_called(opened, job, left):
-            return
-        try:
-            await opened.slices.run(job.id, left, costs=False)
-        except Exception as error:
-            # The job was accepted, and is called for: whoever waits is to learn that.
-            self.observe("slice.broke", job_id=job.id, error=error)
-        await opened.settled(now + left)
 
     async def _is_better_called(self, opened: Opened, job: Job[Any], left: float) -> bool:
         """True for a job of a kind that takes longer, if it is called for: what would be cut off is paid for twice."""

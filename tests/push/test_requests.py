@@ -13,6 +13,7 @@ from outlast.errors import StoreUnavailable
 from outlast.job import Change, Job
 from outlast.policy import Limits
 from outlast.push import Cron
+from outlast.stores.base import Query
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
 from outlast.web.service import service
@@ -116,6 +117,20 @@ async def test_a_job_whose_like_take_longer_than_the_wait_is_left_to_its_call(cl
         assert ((await app.get(second)).attempt, calls) == (0, 1)
         third = await app.wait(await report.submit(), 9)
         assert (third.status, calls) == (Status.COMPLETED, 2), "the wait is long enough"
+
+
+async def test_who_waits_is_answered_though_nobody_can_say_how_long_such_jobs_take(clock: FakeClock) -> None:
+    class Slow(MemoryStore):
+        async def find(self, query: Query) -> list[Job[Any]]:
+            raise StoreUnavailable("it takes too long")
+
+    store = Slow(clock=clock)
+    async with make_app(store, push=Recorded(store)) as app:
+        job = await app.submit("count", {"to": 2})
+        waiting = asyncio.create_task(app.wait(job, 9))
+        await eventually(lambda: _is(app.observe.counts["slice.broke"] == 1))
+        assert await app.run_slice(job, budget=9), "its call comes"
+        assert (await waiting).status is Status.COMPLETED
 
 
 async def test_a_submit_that_was_accepted_says_so_although_its_slice_cannot_begin(clock: FakeClock) -> None:

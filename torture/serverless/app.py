@@ -33,7 +33,7 @@ def note(*words: object) -> None:
         os.close(fd)
 
 
-@app.handler(retries=50, backoff=0)
+@app.handler(retries=50, backoff=0, steps=["write"])
 async def report(ctx: Context, steps: int, seconds: float) -> list[int]:
     return [await ctx.step("write", write, number, ctx, seconds) for number in range(steps)]
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from random import random
 from typing import Any
 
+from outlast.calling import soonest
 from outlast.calls import Threads
 from outlast.codec import Codec
 from outlast.context import Context
@@ -129,8 +130,8 @@ class Attempt:
         self._observe("attempt.started")
         self._runtime.hooks.fire("started", self.job)
         self._runtime.hub.hold(self.job, self.turned)
-        if (soonest := _soonest(self._until, self._cut_at)) is not None:
-            self._runtime.alarms.ring_at(soonest, self._stir)
+        if (rings_at := soonest(self._until, self._cut_at)) is not None:
+            self._runtime.alarms.ring_at(rings_at, self._stir)
         try:
             self._outcome = await self._call()
             if self.guard is None:
@@ -209,7 +210,7 @@ class Attempt:
     async def _watch(self, task: "asyncio.Task[None]", stirred: asyncio.Event) -> Outcome:
         ask_at: float | None = None
         while True:
-            until = _soonest(self._until, self._cut_at, self._leave_by, ask_at, self._look_at)
+            until = soonest(self._until, self._cut_at, self._leave_by, ask_at, self._look_at)
             await self._store.clock.wait(stirred, until)
             stirred.clear()
             if self._turned or (self._look_at is not None and self._look_at <= self._store.now()):
@@ -404,10 +405,6 @@ def _limit(job: Job[Any]) -> tuple[str, str]:
 
 def _times_out_at(job: Job[Any]) -> float | None:
     return None if job.timeout is None else (job.claimed_at or 0.0) + job.timeout - job.ran
-
-
-def _soonest(*times: float | None) -> float | None:
-    return min((time for time in times if time is not None), default=None)
 
 
 def _has_past(job: Job[Any]) -> bool:

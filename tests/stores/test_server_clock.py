@@ -4,7 +4,8 @@ import time
 
 import pytest
 
-from outlast.stores.server_clock import ServerClock
+from outlast.stores import server_clock
+from outlast.stores.server_clock import AGAIN, ASKED, ServerClock
 
 
 async def test_it_is_the_wall_clock_of_this_machine_until_it_is_set() -> None:
@@ -32,14 +33,12 @@ async def test_a_clock_of_this_machine_that_is_set_back_does_not_move_it(monkeyp
 
 async def test_the_answer_that_came_back_the_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     ticks = iter([0.0, 9.0, 10.0, 10.2, 20.0, 25.0])
-    passed = [0.0]
 
-    def monotonic() -> float:
-        passed[0] = next(ticks, 30.1)
-        return passed[0]
+    def passed() -> float:
+        return next(ticks, 30.1)
 
     clock = ServerClock()
-    monkeypatch.setattr(time, "monotonic", monotonic)
+    monkeypatch.setattr(server_clock, "passed", passed)
     answers = iter([1_000.0, 2_000.0, 3_000.0])
 
     async def ask() -> float:
@@ -57,5 +56,84 @@ async def test_a_server_that_does_not_answer_leaves_it_as_it_was() -> None:
 
     with pytest.raises(ConnectionError):
         await clock.set_by(ask)
+    await clock.keep(ask)
     assert clock.now() == pytest.approx(time.time(), abs=1)
-    assert clock.set_at is None
+
+
+# -- when the server is asked again -----------------------------------------------------------------------------------
+
+
+class Machine:
+    """Its two clocks, and a server that is 300 s ahead of the wall clock at first and counts how often it is asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.passed, self.wall, self.server, self.asked = 50.0, 1_000.0, 1_300.0, 0
+        monkeypatch.setattr(server_clock, "passed", lambda: self.passed)
+        monkeypatch.setattr(time, "time", lambda: self.wall)
+
+    def runs(self, seconds: float, *, counted: bool = True) -> None:
+        """Time goes by; not counted while the machine is stopped as a whole, but its wall clock is put right after."""
+        self.passed += seconds if counted else 0.0
+        self.wall += seconds
+        self.server += seconds
+
+    async def ask(self) -> float:
+        self.asked += 1
+        return self.server
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    return Machine(monkeypatch)
+
+
+async def test_it_is_not_asked_with_each_call(machine: Machine) -> None:
+    clock = ServerClock()
+    await clock.set_by(machine.ask)
+    machine.runs(AGAIN - 1)
+    asked = machine.asked
+    await clock.keep(machine.ask)
+    assert (machine.asked, clock.now()) == (asked, machine.server)
+
+
+async def test_it_is_asked_now_and_then(machine: Machine) -> None:
+    clock = ServerClock()
+    await clock.set_by(machine.ask)
+    machine.runs(AGAIN + 1)
+    machine.server += 0.25
+    await clock.keep(machine.ask)
+    assert clock.now() == machine.server
+
+
+async def test_after_a_machine_was_stopped_as_a_whole_it_is_asked_before_the_next_lease(machine: Machine) -> None:
+    clock = ServerClock()
+    await clock.set_by(machine.ask)
+    machine.runs(30, counted=False)
+    assert clock.now() == machine.server - 30
+    await clock.keep(machine.ask)
+    assert clock.now() == machine.server
+
+
+async def test_a_wall_clock_that_is_set_has_it_asked_once_and_changes_nothing(machine: Machine) -> None:
+    clock = ServerClock()
+    await clock.set_by(machine.ask)
+    asked = machine.asked
+    machine.wall -= 3_600
+    for _ in range(2):
+        await clock.keep(machine.ask)
+    assert (machine.asked, clock.now()) == (asked + ASKED, machine.server)
+
+
+async def test_it_is_asked_where_it_may_be_another_server_now(machine: Machine) -> None:
+    clock = ServerClock()
+    await clock.set_by(machine.ask)
+    machine.server += 7
+    clock.doubt()
+    await clock.keep(machine.ask)
+    assert clock.now() == machine.server
+    assert not clock.stale
+
+
+@pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that counts its sleep")
+def test_the_time_that_a_machine_sleeps_is_counted() -> None:
+    assert server_clock.passed() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=5)

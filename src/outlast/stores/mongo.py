@@ -13,13 +13,9 @@ Every method's promise stands in stores/base.py. One is kept in a weaker form: a
 jobs is whole for each job, not for all of them together.
 """
 
-import asyncio
-import contextlib
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
-
-from pymongo.errors import PyMongoError
 
 from outlast.errors import StoreUnavailable
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
@@ -56,7 +52,7 @@ from outlast.stores.mongo_server import (
     server_time,
 )
 from outlast.stores.mongo_writes import Writes
-from outlast.stores.server_clock import AGAIN, ServerClock
+from outlast.stores.server_clock import ServerClock
 
 T = TypeVar("T")
 
@@ -211,6 +207,7 @@ class MongoStore:
 
         async def call() -> T:
             with our_errors(self._address):
+                await work.keep_time()
                 return await do(work)
 
         return await thread.call(call)
@@ -225,26 +222,21 @@ class _Work:
         self._news = newscast(self._database, listeners, found)
         self.writes = Writes(self._database, clock, self._news)
         self.reads = Reads(self._database, clock)
-        self._ticking: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await prepare(self._database)
         if isinstance(self._clock, ServerClock):
             await self._clock.set_by(self._server_time)
-            self._ticking = asyncio.create_task(self._tick(self._clock))
         await self._news.start()
 
     async def stop(self) -> None:
-        if self._ticking is not None:
-            self._ticking.cancel()
         await self._news.stop()
         await self._client.close()
 
+    async def keep_time(self) -> None:
+        """Ask the server for its time again, now and then."""
+        if isinstance(self._clock, ServerClock):
+            await self._clock.keep(self._server_time)
+
     async def _server_time(self) -> float:
         return await server_time(self._database)
-
-    async def _tick(self, clock: ServerClock) -> None:
-        while True:
-            await asyncio.sleep(AGAIN)
-            with contextlib.suppress(PyMongoError):
-                await clock.set_by(self._server_time)

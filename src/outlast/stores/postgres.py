@@ -17,7 +17,6 @@ Every method's promise stands in stores/base.py.
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
@@ -52,7 +51,7 @@ from outlast.stores.postgres_news import Newsroom
 from outlast.stores.postgres_pool import Connection, Do, Engine, connect
 from outlast.stores.postgres_schema import SCHEMA, Facts, facts_of, migrate, script
 from outlast.stores.postgres_url import OPERATION, place_of
-from outlast.stores.server_clock import AGAIN, ServerClock
+from outlast.stores.server_clock import ServerClock
 
 logger = logging.getLogger("outlast")
 
@@ -92,7 +91,6 @@ class PostgresStore:
         self._facts: Facts | None = None
         self._known = known.Known()
         self._notified = True
-        self._setting: asyncio.Task[None] | None = None
 
     # -- open and closed --------------------------------------------------------------------------------------------
 
@@ -111,10 +109,10 @@ class PostgresStore:
         self._engine.adopt(connection)
         self._waiting = guests.Waiting(self._engine, lambda ids: self._tell(ids, ready=True))
         try:
-            if self._server_clock is not None:
-                await self._server_clock.set_by(self._ask_time)
             self._newsroom = Newsroom(self._place, self._engine, self._listeners, self._heard)
             await self._newsroom.settled()
+            if self._server_clock is not None:
+                await self._server_clock.set_by(self._ask_time)
         except BaseException:
             await self.close()
             raise
@@ -168,6 +166,8 @@ class PostgresStore:
         if self._notified and not notified:
             logger.warning("%s: %s", self._place.shown, NO_NEWS)
         self._notified = notified
+        if self._server_clock is not None:
+            self._server_clock.doubt()
         # What listens may lead past a pooler that the statements go through.
         if self._engine is not None and self._place.listen == self._place.conninfo:
             self._engine.prepare(notified)
@@ -177,6 +177,7 @@ class PostgresStore:
     async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
         if not new:
             return []
+        await self._keep_time()
         now = self.now()
         # Nearly all are new; a submit sent again is found out by the tables, and looked up then.
         looks = chain([any(one.job.idempotency_key is not None for one in new)], repeat(True))
@@ -196,6 +197,7 @@ class PostgresStore:
     async def claim(
         self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
     ) -> Claimed:
+        await self._keep_time()
         if n <= 0 or not types or ids == []:
             [[[next_at]]] = await self._open().read(Do(claims.NEXT_AT))
             return Claimed([], next_at)
@@ -250,6 +252,7 @@ class PostgresStore:
         return [job for job in jobs if job.status is Status.PROCESSING], next_at
 
     async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
+        await self._keep_time()
         until = self.now() + ttl
         return await self._open().write(lambda one: writes.renew(one, leases, until)) if leases else []
 
@@ -322,6 +325,7 @@ class PostgresStore:
         return reads.counts_of(found)
 
     async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
+        await self._keep_time()
         [found] = await self._open().read(reads.due(self.now(), limit, dead))
         return reads.due_of(found, limit)
 
@@ -360,26 +364,13 @@ class PostgresStore:
     def _open(self) -> Engine:
         if self._engine is None:
             raise StoreUnavailable("the store is not open")
-        self._keep_time()
         return self._engine
 
-    def _keep_time(self) -> None:
-        """No two clocks run equally fast, so that the server is asked again now and then."""
-        clock = self._server_clock
-        if clock is None or clock.set_at is None or time.monotonic() < clock.set_at + AGAIN:
-            return
-        if self._setting is None or self._setting.done():
-            self._setting = asyncio.get_running_loop().create_task(self._set_clock(clock))
-
-    async def _set_clock(self, clock: ServerClock) -> None:
-        try:
-            await clock.set_by(self._ask_time)
-        except Exception:
-            # The clock goes on as it was, and the next call tries again.
-            logger.debug("the store's clock was not set", exc_info=True)
+    async def _keep_time(self) -> None:
+        """Ask the server for its time again, now and then."""
+        if self._server_clock is not None:
+            await self._server_clock.keep(self._ask_time)
 
     async def _ask_time(self) -> float:
-        if self._engine is None:
-            raise StoreUnavailable("the store is not open")
-        [[[now]]] = await self._engine.read(TIME)
+        [[[now]]] = await self._open().read(TIME)
         return float(now)

@@ -45,7 +45,7 @@ from outlast.stores.base import (
 )
 from outlast.stores.redis_check import describe
 from outlast.stores.redis_link import Link
-from outlast.stores.redis_news import Newsroom, time_of
+from outlast.stores.redis_news import Newsroom
 from outlast.stores.redis_place import place_of
 from outlast.stores.server_clock import ServerClock
 
@@ -103,11 +103,11 @@ class RedisStore:
             with suppress(StoreUnavailable):
                 # A server that takes nothing in just now says nothing of rights, and may still be read.
                 await link.run("probe", _encode({"me": self._me}), writes=False)
-            if self._server_clock is not None:
-                await self._server_clock.set_by(time_of(link))
             channel = f"{self._place.prefix}news"
             self._news = Newsroom(link, channel, self._me, self._listeners, self._server_clock)
             await self._news.start()
+            if self._server_clock is not None:
+                await self._server_clock.set_by(self._ask_time)
         except BaseException:
             await self.close()
             raise
@@ -129,16 +129,27 @@ class RedisStore:
     def listen(self, hear: Callable[[News], None]) -> Callable[[], None]:
         return self._listeners.add(hear)
 
-    async def _read(self, script: str, **arguments: Any) -> Any:
+    async def _keep_time(self) -> None:
+        """Ask the server for its time again, now and then."""
+        if self._server_clock is not None:
+            await self._server_clock.keep(self._ask_time)
+
+    async def _ask_time(self) -> float:
+        [(seconds, microseconds)] = await self._opened().ask(("TIME",))
+        return int(seconds) + int(microseconds) / 1e6
+
+    def _opened(self) -> Link:
         if self._link is None:
             raise StoreUnavailable("the store is not open")
-        return await self._link.run(script, _encode(arguments), writes=False)
+        return self._link
+
+    async def _read(self, script: str, **arguments: Any) -> Any:
+        return await self._opened().run(script, _encode(arguments), writes=False)
 
     async def _write(self, script: str, **arguments: Any) -> Any:
-        if self._link is None:
-            raise StoreUnavailable("the store is not open")
+        link = self._opened()
         try:
-            return await self._link.run(script, _encode(arguments | {"me": self._me}), writes=True)
+            return await link.run(script, _encode(arguments | {"me": self._me}), writes=True)
         except StoreUnavailable:
             # It may be written all the same, and our own message about it is passed over.
             self._listeners.tell(News(None, ready=True))
@@ -153,6 +164,7 @@ class RedisStore:
     async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
         if not new:
             return []
+        await self._keep_time()
         since = texts.number(self.now() - IDEMPOTENCY)
         answers = await self._write("insert", new=[texts.new_job(one) for one in new], since=since)
         stored = [_inserted(one, *answer) for one, answer in zip(new, answers, strict=True)]
@@ -162,6 +174,7 @@ class RedisStore:
     async def claim(
         self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
     ) -> Claimed:
+        await self._keep_time()
         now = self.now()
         taken, wished, next_at = await self._write(
             "claim",
@@ -190,6 +203,7 @@ class RedisStore:
     async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
         if not leases:
             return []
+        await self._keep_time()
         heads = await self._write("renew", leases=leases, till=texts.number(self.now() + ttl))
         return [_head(head) for head in heads]
 
@@ -257,6 +271,7 @@ class RedisStore:
     async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
         if limit <= 0:
             return []
+        await self._keep_time()
         found = await self._read("due", now=texts.number(self.now()), limit=limit, dead=sorted(dead))
         return [texts.job_of(shown) for shown in found]
 
@@ -290,9 +305,7 @@ class RedisStore:
         return await self._command("LRANGE", key, first, last)
 
     async def _command(self, name: str, key: str, *arguments: int | str) -> list[Any]:
-        if self._link is None:
-            raise StoreUnavailable("the store is not open")
-        [answer] = await self._link.ask((name, self._place.prefix + key, *arguments))
+        [answer] = await self._opened().ask((name, self._place.prefix + key, *arguments))
         answered: list[Any] = answer
         return answered
 

@@ -6,14 +6,12 @@ with a connection: whoever listens is told to look for itself once it is back, a
 
 import asyncio
 import threading
-import time
-from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from random import uniform
 
 from outlast.stores.base import Listeners, News
 from outlast.stores.redis_link import Link
-from outlast.stores.server_clock import AGAIN, ServerClock
+from outlast.stores.server_clock import ServerClock
 
 POLL = 1.0
 """Seconds between two looks while there is nothing to listen to, give or take a fifth."""
@@ -28,7 +26,7 @@ class Newsroom:
     Parameters
     ----------
     me: the id by which own messages are known, and passed over.
-    clock: set by the server now and then; None where a test brought a clock of its own.
+    clock: doubted with each new connection; None where a test brought a clock of its own.
     """
 
     def __init__(self, link: Link, channel: str, me: str, listeners: Listeners, clock: ServerClock | None) -> None:
@@ -77,29 +75,14 @@ class Newsroom:
                     await self._begin()
                 elif message["type"] == "message":
                     self._hear(message["data"])
-                await self._set_clock()
 
     async def _begin(self) -> None:
         # Whatever was said before is lost, and it may be another server that says it from now on.
         self._listeners.tell(News(None, ready=True))
         if self._clock is not None:
-            await self._clock.set_by(time_of(self._link))
+            self._clock.doubt()
         self.listening.set()
 
     def _hear(self, message: str) -> None:
         if message[1:] != self._me:
             self._listeners.tell(News(None, ready=message[0] == "1"))
-
-    async def _set_clock(self) -> None:
-        if self._clock is not None and time.monotonic() > (self._clock.set_at or 0.0) + AGAIN:
-            await self._clock.set_by(time_of(self._link))
-
-
-def time_of(link: Link) -> Callable[[], Awaitable[float]]:
-    """Asks the server for its time."""
-
-    async def ask() -> float:
-        [(seconds, microseconds)] = await link.ask(("TIME",))
-        return int(seconds) + int(microseconds) / 1e6
-
-    return ask

@@ -4,8 +4,10 @@ import asyncio
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import count, repeat
+from random import Random
 from typing import Any
 
 import psycopg
@@ -13,9 +15,9 @@ import pytest
 
 from outlast import Outlast, lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
-from outlast.job import Change, Job
+from outlast.job import RANK, Change, Job
 from outlast.stores import open_store, postgres_pool, postgres_writes
-from outlast.stores.base import Lease, Query
+from outlast.stores.base import Lease, News, Query
 from outlast.stores.postgres import NO_NEWS, PostgresStore
 from outlast.stores.postgres_pool import BEGIN, SETTINGS, Do, Names
 from outlast.stores.postgres_schema import SCHEMA
@@ -197,17 +199,19 @@ def trips(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return trips
 
 
-async def test_claims_and_what_an_attempt_writes_take_one_round_trip_each(url: str, trips: list[None]) -> None:
+async def test_submits_and_claims_and_what_an_attempt_writes_take_one_round_trip_each(
+    url: str, trips: list[None]
+) -> None:
     async with opened(url) as store:
-        await queued(store)
         trips.clear()
+        await queued(store)
         [job] = (await store.claim(1, [TYPE], WORKER)).jobs
         assert await store.apply([logged(store, job)]) == [None]
         assert await store.apply([lifecycle.append(job, set={"progress": 40.0})]) == [None]
         [now] = await store.get([job.id])
         assert now is not None and (now.progress, now.seq) == (40.0, job.seq + 1)
         assert await store.apply([lifecycle.complete(now, "1", store.now())]) == [None]
-        assert len(trips) == 5
+        assert len(trips) == 6
 
 
 async def test_what_another_wrote_meanwhile_is_found_out(url: str, trips: list[None]) -> None:
@@ -434,17 +438,26 @@ async def test_connections_that_were_closed_by_the_server_are_not_noticed(url: s
         assert sum((await store.count(_all())).values()) == 24
 
 
+@pytest.mark.parametrize("key", [None, "k"])
+async def test_a_submit_whose_answer_is_lost_is_sent_again_and_stored_once(postgres: Server, key: str | None) -> None:
+    async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
+        heard: list[News] = []
+        store.listen(heard.append)
+        new = new_job(store, idempotency_key=key)
+        wire.cut_at = b"insert into"
+        [job] = await store.insert([new])
+        assert (job.id, wire.cuts) == (new.job.id, 1)
+        assert sum((await store.count(_all())).values()) == 1
+        assert any(news.ready and news.ids is not None and job.id in news.ids for news in heard)
+
+
 async def test_a_write_whose_answer_is_lost_is_unknown_and_safe_to_repeat(postgres: Server) -> None:
     async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
-        new = new_job(store, idempotency_key="k")
-        wire.cut_at = b"insert into"
-        with pytest.raises(StoreUnavailable):
-            await store.insert([new])
-        assert [job.id for job in await store.insert([new])] == [new.job.id]
+        new = await queued(store)
         wire.cut_at = b"set log = job.log"
         with pytest.raises(StoreUnavailable):
             await store.claim(1, [TYPE], WORKER)
-        [job] = await store.get([new.job.id])
+        [job] = await store.get([new.id])
         assert job is not None and job.seq == 2, "the claim was written, or not; here it was"
         done = lifecycle.complete(job, "1", store.now())
         wire.cut_at = b"set log = job.log"
@@ -452,7 +465,7 @@ async def test_a_write_whose_answer_is_lost_is_unknown_and_safe_to_repeat(postgr
             await store.apply([done])
         [refused] = await store.apply([done])
         assert refused is not None and refused.status == "completed"
-        assert wire.cuts == 3
+        assert wire.cuts == 2
 
 
 async def test_a_read_whose_connection_is_cut_is_asked_again(postgres: Server) -> None:
@@ -577,6 +590,35 @@ async def test_behind_a_pooler_a_direct_connection_hears(postgres: Server, pgbou
 
 
 # -- the queue ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_plain_jobs_and_those_with_a_key_get_the_same_places(postgres: Server, seed: int) -> None:
+    """Plain ones are placed by the server itself, all others by `Tags`."""
+    chance = Random(seed)
+    batches = [[_asked(chance) for _ in range(chance.randint(1, 12))] for _ in range(6)]
+    plain, keyed = [await _tags(postgres, batches, keys) for keys in (repeat(None), map(str, count()))]
+    assert plain == keyed
+    assert len(set(plain)) > 3
+
+
+def _asked(chance: Random) -> dict[str, Any]:
+    run_at = chance.choice([None, None, time.time() + 3_600])
+    return {"owner": chance.choice([None, "", "ada"]), "priority": chance.choice(list(RANK)), "run_at": run_at}
+
+
+async def _tags(
+    postgres: Server, batches: Sequence[Sequence[dict[str, Any]]], keys: Iterator[str | None]
+) -> list[int | None]:
+    """Of jobs that come in batches, each the youngest first, while some are claimed."""
+    async with opened(fresh(postgres.url())) as store:
+        ids = list[str]()
+        for batch in batches:
+            new = [new_job(store, idempotency_key=next(keys), **asked) for asked in batch]
+            ids += [one.job.id for one in new]
+            await store.insert(new[::-1])
+            await store.claim(2, [TYPE], WORKER)
+        return [job.tag for job in await store.get(ids) if job is not None]
 
 
 async def test_a_claim_reads_few_rows_though_statistics_are_old(url: str) -> None:

@@ -17,7 +17,7 @@ Every method's promise stands in stores/base.py.
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Self
@@ -48,7 +48,7 @@ from outlast.stores.base import (
 )
 from outlast.stores.postgres_errors import of_connecting
 from outlast.stores.postgres_news import Newsroom
-from outlast.stores.postgres_pool import Connection, Do, Engine, connect
+from outlast.stores.postgres_pool import Connection, Do, Engine, Transaction, connect
 from outlast.stores.postgres_schema import SCHEMA, Facts, facts_of, migrate, script
 from outlast.stores.postgres_url import OPERATION, place_of
 from outlast.stores.server_clock import ServerClock
@@ -180,11 +180,13 @@ class PostgresStore:
         await self._keep_time()
         now = self.now()
         # Nearly all are new; a submit sent again is found out by the tables, and looked up then.
-        looks = chain([any(one.job.idempotency_key is not None for one in new)], repeat(True))
-        jobs, born = await self._open().write(
-            lambda one: writes.insert(one, new, now, look=next(looks)), again=writes.TAKEN
-        )
-        self._tell(born, ready=True)
+        plain = chain([all(map(writes.is_plain, new))], repeat(False))
+
+        def insert(one: Transaction) -> Awaitable[list[Job[Any]]]:
+            return writes.insert_plain(one, new) if next(plain) else writes.insert(one, new, now)
+
+        jobs = await self._open().write(insert, again=writes.TAKEN, twice=True)
+        self._tell({job.id for job in jobs}, ready=True)
         return jobs
 
     async def insert_within(self, connection: Any, new: Sequence[NewJob]) -> list[Job[Any]]:

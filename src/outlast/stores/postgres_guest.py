@@ -78,7 +78,7 @@ async def _inserted(guest: Guest, new: Sequence[NewJob], now: float) -> list[Job
     for tried in range(1, TRIES + 1):
         await guest.run(Do("savepoint outlast"))
         try:
-            jobs, _ = await writes.insert(guest, new, now)
+            jobs = await writes.insert(guest, new, now)
         except psycopg.Error as error:
             await guest.run(Do("rollback to savepoint outlast"))
             if tried == TRIES or not isinstance(error, writes.TAKEN):

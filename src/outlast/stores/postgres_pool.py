@@ -242,9 +242,18 @@ class Engine:
         """Whether statements are kept in the sessions, each planned once there; never where that has failed before."""
         self._prepares = on and not self._pooled
 
-    async def write(self, do: Callable[[Transaction], Awaitable[T]], *, again: tuple[type[Exception], ...] = ()) -> T:
-        """Run it in a transaction that it ends. It is begun anew after a deadlock, and after an error of `again`."""
-        return await self._shielded(self._tried(do, (*AGAIN, *again)))
+    async def write(
+        self,
+        do: Callable[[Transaction], Awaitable[T]],
+        *,
+        again: tuple[type[Exception], ...] = (),
+        twice: bool = False,
+    ) -> T:
+        """Run it in a transaction that it ends. It is begun anew after a deadlock, and after an error of `again`.
+
+        twice: and where nobody knows whether it was committed, for done once more it finds what it did.
+        """
+        return await self._shielded(self._tried(do, (*AGAIN, *again), twice))
 
     async def read(self, *statements: Do) -> list[Rows]:
         return await self._shielded(self._tried(lambda transaction: transaction.read(*statements), AGAIN))
@@ -271,7 +280,9 @@ class Engine:
         if not task.cancelled():
             task.exception()
 
-    async def _tried(self, do: Callable[[Transaction], Awaitable[T]], again: tuple[type[Exception], ...]) -> T:
+    async def _tried(
+        self, do: Callable[[Transaction], Awaitable[T]], again: tuple[type[Exception], ...], twice: bool = False
+    ) -> T:
         pool = self._pool()
         for tried in range(1, TRIES + 1):
             transactions: list[Transaction] = []
@@ -286,7 +297,7 @@ class Engine:
                 if isinstance(error, UNPREPARED):
                     self._pooled = True
                     self.prepare(False)
-                if tried == TRIES or not _may_repeat(error, transactions, again):
+                if tried == TRIES or not _may_repeat(error, transactions, again, twice):
                     raise ours(error, self._place.shown) from error
             await asyncio.sleep(random.uniform(0, PAUSE * tried))
         raise AssertionError("the last try raises or returns")
@@ -310,9 +321,11 @@ class Engine:
         self._pools.clear()
 
 
-def _may_repeat(error: Exception, begun: Sequence[Transaction], again: tuple[type[Exception], ...]) -> bool:
-    """True if nothing of it was written for certain, and the next try may succeed."""
+def _may_repeat(
+    error: Exception, begun: Sequence[Transaction], again: tuple[type[Exception], ...], twice: bool
+) -> bool:
+    """True if nothing of it was written for certain, or that does not matter, and the next try may succeed."""
     if isinstance(error, again):
         return True
     lost = isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01", "57P02")
-    return lost and bool(begun) and not begun[0].ending
+    return lost and bool(begun) and (twice or not begun[0].ending)

@@ -25,14 +25,15 @@ _LIVE = (*rows.COUNTED, *rows.SHOWN)
 _STEP = ("name", "place", "status", "due", "attempt", "duration_ms", "value")
 
 
-def _new(*columns: str) -> str:
+def rows_of(*columns: str) -> str:
+    """Rows out of an array for each column, as `new`, with their place as `ord`."""
     arrays = ", ".join(f"%s::{TYPES.get(name, 'text')}[]" for name in columns)
     return f"unnest({arrays}) with ordinality as new ({', '.join(columns)}, ord)"
 
 
 def _insert(table: str, *columns: str) -> str:
     names = ", ".join(columns)
-    return f"insert into {{s}}.{table} ({names}) select {names} from {_new(*columns)}"
+    return f"insert into {{s}}.{table} ({names}) select {names} from {rows_of(*columns)}"
 
 
 def _update(columns: Sequence[str]) -> str:
@@ -118,7 +119,8 @@ def _steps_once(many: Sequence[Values]) -> Sequence[Values]:
     return list(kept.values())
 
 
-def _with_tags(many: Sequence[Values]) -> Sequence[Values]:
+def with_tags(many: Sequence[Values]) -> Sequence[Values]:
+    """Rows of `asked`, each with the tags it is found by."""
     return [(*row, tags_text(row[1])) for row in many]
 
 
@@ -135,20 +137,20 @@ def _numbered(table: str, *columns: str) -> str:
         insert into {{s}}.{table} (n, number, {names})
         select n, coalesce((select max(old.number) from {{s}}.{table} old where old.n = new.n), 0)
                   + row_number() over (partition by n order by ord), {names}
-          from {_new("n", *columns)}"""
+          from {rows_of("n", *columns)}"""
 
 
-_JOB = ("n", *rows.FIXED, *rows.MOVED, *rows.COUNTED, "log")
+JOB = ("n", *rows.FIXED, *rows.MOVED, *rows.COUNTED, "log")
 
 MANY: Mapping[Table, Many] = {
-    Table.NEW_JOB: Many(_insert("job", *_JOB), _JOB),
+    Table.NEW_JOB: Many(_insert("job", *JOB), JOB),
     Table.ASKED: Many(
-        _insert("asked", "n", "asked", "payload", "tags"), ("n", "asked", "payload", "tags"), once=_with_tags
+        _insert("asked", "n", "asked", "payload", "tags"), ("n", "asked", "payload", "tags"), once=with_tags
     ),
     Table.MOVED_JOB: Many(
         f"""
         update {{s}}.job set log = job.log || new.log, {", ".join(f"{name} = new.{name}" for name in _MOVED)}
-          from {_new("n", "log", *_MOVED)} where job.n = new.n""",
+          from {rows_of("n", "log", *_MOVED)} where job.n = new.n""",
         ("n", "log", *_MOVED),
     ),
     Table.LIVE: Many(
@@ -181,7 +183,7 @@ MANY: Mapping[Table, Many] = {
     Table.TAKEN: Many(
         f"""
         update {{s}}.signal set taken = true
-          from {_new("n", "number")} where signal.n = new.n and signal.number = new.number""",
+          from {rows_of("n", "number")} where signal.n = new.n and signal.number = new.number""",
         ("n", "number"),
     ),
     Table.REPORT: Many(_numbered("report", "report"), ("n", "report")),

@@ -1,8 +1,10 @@
-"""What writes to the tables of PostgreSQL. Each function is one transaction, of two round trips however many jobs.
+"""What writes to the tables of PostgreSQL. Each function is one transaction, of two round trips however many jobs:
 
     1  lock the rows that may be written, and read behind the locks all that the decision needs
        (decide in Python; gather rows on a sheet)
     2  write each table in one statement, read what the answer needs, commit
+
+Nearly all submits are alike, so the server places them by itself, in one round trip.
 
 Rows are locked in the order of their ids, and claims wait for nobody, so that transactions do not block each other in
 a circle.
@@ -18,9 +20,9 @@ from outlast.job import RANK, Change, Job, NewJob
 from outlast.stores import rows
 from outlast.stores.base import ANY, IDEMPOTENCY, Head, Lease, Owner, Record
 from outlast.stores.postgres_pool import Do, Rows, Transaction
-from outlast.stores.postgres_tables import statements, texts
+from outlast.stores.postgres_tables import JOB, Many, rows_of, statements, texts, with_tags
 from outlast.stores.rows import Stored
-from outlast.stores.sheet import Sheet
+from outlast.stores.sheet import Sheet, Table
 
 _WHOLE = ", ".join(rows.WHOLE)
 _WHOLE_OF = ", ".join(f"whole.{name}" for name in rows.WHOLE)
@@ -36,7 +38,7 @@ LAPSED = "delete from {s}.held where name = any(%s::text[]) and at <= %s::float8
 HOLD = "insert into {s}.held (name, n, at) select * from unnest(%s::text[], %s::bigint[], %s::float8[])"
 NUMBERS = "select nextval('{s}.job_number') from generate_series(1, %s::integer)"
 
-_PLACES = """
+_HEADS = """
     with recursive known (type) as (
         (select type from {s}.job where tag is not null order by type limit 1)
         union all
@@ -49,17 +51,41 @@ _PLACES = """
                 select tag from {s}.job
                  where job.tag is not null and job.type = known.type and job.rank = each.rank
                  order by tag limit 1) first) as tag
-          from unnest('{0,1,2}'::smallint[]) as each (rank))
-    select who.rank, who.owner, head.tag, case when who.owner is null
-           then (select max(tag) from {s}.job where tag is not null and job.rank = who.rank and owner is null)
-           else (select max(tag) from {s}.job where tag is not null and job.rank = who.rank and owner = who.owner) end
-      from who join head on head.rank = who.rank"""
+          from unnest('{0,1,2}'::smallint[]) as each (rank))"""
+_OWN = """
+    case when who.owner is null
+         then (select max(tag) from {s}.job where tag is not null and job.rank = who.rank and owner is null)
+         else (select max(tag) from {s}.job where tag is not null and job.rank = who.rank and owner = who.owner) end"""
+_PLACES = f"{_HEADS} select who.rank, who.owner, head.tag, {_OWN} from who join head on head.rank = who.rank"
 PLACES = _PLACES.replace(
     "who join", "(select distinct * from unnest(%s::smallint[], %s::text[])) who (rank, owner) join"
 )
 PLACES_OF_JOBS = _PLACES.replace(
     "who join", "(select distinct rank, owner from {s}.job where id = any(%s::text[])) who join"
 )
+
+_BORN = (*JOB[1:], "asked", "payload", "tags")
+_TAG = """
+    case when tag is not null
+         then greatest(coalesce(head, 0), coalesce(max(own) over (partition by rank, owner) + 1, 0)) - 1 + nth end"""
+INSERT = Many(
+    f"""{_HEADS}, new as materialized (
+        select * from {rows_of(*_BORN)}
+    ), who as (
+        select *, row_number() over (partition by rank, owner, tag is null order by ord) as nth from new
+    ), found as (
+        select who.*, head.tag as head, case when nth = 1 and who.tag is not null then {_OWN} end as own
+          from who join head on head.rank = who.rank
+    ), placed as (
+        select {", ".join(f"{_TAG} as tag" if name == "tag" else name for name in _BORN)} from found order by ord
+    ), numbered as (
+        select nextval('{{s}}.job_number') as n, * from placed
+    ), kept as (
+        insert into {{s}}.asked (n, asked, payload, tags) select n, asked, payload, tags from numbered)
+    insert into {{s}}.job ({", ".join(JOB)}) select {", ".join(JOB)} from numbered returning id, tag""",
+    _BORN,
+)
+"""Jobs that were never there, each with the tag that `Tags.give` finds if it has any."""
 
 RENEW = """
     update {s}.job set lease_until = %s::float8
@@ -102,46 +128,61 @@ TAKEN = (errors.UniqueViolation,)
 # -- jobs in --------------------------------------------------------------------------------------------------------
 
 
-async def insert(
-    transaction: Transaction, new: Sequence[NewJob], now: float, *, look: bool = True
-) -> tuple[list[Job[Any]], set[str]]:
-    """The jobs as they are stored, and the ids of those that were not yet.
+def is_plain(new: NewJob) -> bool:
+    """True of a job that brings nothing but itself: no key, no steps, and no log of another job."""
+    brings = new.steps or new.job.offsets or not all(event.is_move for event in new.events)
+    return new.job.idempotency_key is None and not brings
 
-    Without a `look` at which are there already it is faster, and fails with one of TAKEN if one is.
-    """
-    # Of one call the ids decide the order, which is that of `n`: claims go by it where tags are equal.
-    ordered = sorted(new, key=lambda one: one.job.id)
+
+async def insert_plain(transaction: Transaction, new: Sequence[NewJob]) -> list[Job[Any]]:
+    """The jobs as they are stored, all of which are plain. Fails with one of TAKEN if one is there already."""
+    jobs, sheet = dict[str, Job[Any]](), Sheet()
+    for one in _in_order(new):
+        jobs[one.job.id] = job = _placed(one, None if one.place is None else 0)
+        sheet.born(0, job, one)
+    torn = sheet.torn_off()
+    each = zip(torn[Table.NEW_JOB], with_tags(torn[Table.ASKED]), strict=True)
+    [placed] = await transaction.end(INSERT.of([(*job[1:], *asked[1:]) for job, asked in each]))
+    tags: dict[str, int | None] = dict(placed)
+    return [jobs[one.job.id].evolve(tag=tags[one.job.id]) for one in new]
+
+
+async def insert(transaction: Transaction, new: Sequence[NewJob], now: float) -> list[Job[Any]]:
+    """The jobs as they are stored; of those that were there already, as they were found."""
+    ordered = _in_order(new)
     names = {one.job.id: held_name(one.job) for one in ordered if one.job.idempotency_key is not None}
-    places, numbers, *there_before = await transaction.run(*_before(ordered, list(names.values()), now, look))
-    known, held = there_before if look else ([], [])
+    places, numbers, known, held = await transaction.run(*_before(ordered, list(names.values()), now))
     stored = {row[_ID]: rows.job_of(row) for row in known}
     holders = {row[0]: rows.job_of(row[1:]) for row in held}
     tags, sheet, takes = Tags(places), Sheet(), list[tuple[str, int, float]]()
-    answers, born = {}, set[str]()
+    answers = {}
     for one, (n,) in zip(ordered, numbers, strict=True):
         name = names.get(one.job.id)
         holder = holders.get(name) if name is not None else None
         there = holder or stored.get(one.job.id)
         if there is None:
             there = stored[one.job.id] = _born(sheet, tags, n, one)
-            born.add(there.id)
             if name is not None:
                 holders[name] = there
                 takes.append((name, n, one.job.created_at))
         answers[one.job.id] = there
     await transaction.end(*statements(sheet.torn_off()), *_holding(takes, now))
-    return [answers[one.job.id] for one in new], born
+    return [answers[one.job.id] for one in new]
 
 
-def _before(new: Sequence[NewJob], names: list[str], now: float, look: bool) -> list[Do]:
+def _in_order(new: Sequence[NewJob]) -> list[NewJob]:
+    """Of one call the ids decide the order, which is that of `n`: claims go by it where tags are equal."""
+    return sorted(new, key=lambda one: one.job.id)
+
+
+def _before(new: Sequence[NewJob], names: list[str], now: float) -> list[Do]:
     placed = [one.job for one in new if one.place is not None]
-    wanted = [
+    return [
         Do(PLACES, ([RANK[job.priority] for job in placed], [job.owner for job in placed])),
         Do(NUMBERS, (len(new),)),
+        Do(WHOLE_BY_IDS, ([one.job.id for one in new],)),
+        Do(HOLDERS, (names, now - IDEMPOTENCY)),
     ]
-    if look:
-        wanted += [Do(WHOLE_BY_IDS, ([one.job.id for one in new],)), Do(HOLDERS, (names, now - IDEMPOTENCY))]
-    return wanted
 
 
 def held_name(job: Job[Any]) -> str:
@@ -150,10 +191,13 @@ def held_name(job: Job[Any]) -> str:
 
 def _born(sheet: Sheet, tags: "Tags", n: int, new: NewJob) -> Job[Any]:
     born = new.job
-    tag = None if new.place is None else tags.give(RANK[born.priority], born.owner, new.place)
-    job = Change(id=born.id, set={"tag": tag}, events=new.events).applied(born)
+    job = _placed(new, None if new.place is None else tags.give(RANK[born.priority], born.owner, new.place))
     sheet.born(n, job, new)
     return job
+
+
+def _placed(new: NewJob, tag: int | None) -> Job[Any]:
+    return Change(id=new.job.id, set={"tag": tag}, events=new.events).applied(new.job)
 
 
 def _holding(takes: Sequence[tuple[str, int, float]], now: float) -> list[Do]:

@@ -281,6 +281,18 @@ async def test_news_goes_on_when_the_server_was_away() -> None:
             await asyncio.wait_for(came.wait(), 5)
 
 
+async def test_its_connections_are_used_again(store: Store, server: Server) -> None:
+    def made() -> bytes:
+        return next(line for line in server.ask("INFO", "stats").split(b"\r\n") if b"connections_received" in line)
+
+    before = made()
+    job = await queued(store)
+    for _ in range(10):
+        await store.get([job.id])
+    number = int(made().split(b":")[1]) - int(before.split(b":")[1])
+    assert number <= 1, "one of them is that of the second question"
+
+
 async def test_a_store_outlives_the_loops_that_use_it(store: Store) -> None:
     job = await queued(store)
     for _ in range(3):

@@ -6,7 +6,7 @@ open, and one of these waits in each loop for nothing else. Nobody but its user 
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,7 +21,7 @@ CONNECT = 5.0
 """Seconds a connection may take."""
 
 ANSWER = 10.0
-"""Seconds an answer may take; the connection is then thrown away."""
+"""Seconds an answer may take, the wait for a free connection with it; the connection is then thrown away."""
 
 CONNECTIONS = 16
 """Connections of one event loop."""
@@ -49,25 +49,22 @@ class Pools:
     async def connection(self) -> AsyncIterator[Any]:
         """A connection that nobody else has. After an error it is thrown away, for a late answer may be on its way."""
         pool = await self._pool()
-        async with asyncio.timeout(ANSWER):
-            await pool.free.acquire()
-        connection: Any = None
-        try:
+        # One limit for all of it: those of the client make a task for each command.
+        async with asyncio.timeout(ANSWER), pool.free:
             era = self._era
             connection = await pool.ready(era) or self._new()
-            yield connection
+            try:
+                yield connection
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
             if not pool.give(connection, era):
                 await connection.disconnect(nowait=True)
-        except BaseException:
-            if connection is not None:
-                await connection.disconnect(nowait=True)
-            raise
-        finally:
-            pool.free.release()
 
     def listener(self) -> Redis:
         """A client of its own, to listen with."""
         kind, settings = self._settings()
+        settings["socket_timeout"] = ANSWER
         return Redis.from_pool(ConnectionPool(connection_class=kind, **settings))
 
     async def close(self) -> None:
@@ -102,7 +99,7 @@ class Pools:
             "protocol": 2,
             "decode_responses": True,
             "socket_connect_timeout": CONNECT,
-            "socket_timeout": ANSWER,
+            "socket_timeout": None,
             # Whether to repeat is the caller's to say: an append must not be.
             "retry": Retry(NoBackoff(), 0),
         }
@@ -136,7 +133,7 @@ class _Pool:
             connection, of = self._idle.pop()
             with suppress(Exception):
                 # What can be read before anything was asked is the end, or an answer to somebody else.
-                if of == era and not await connection.can_read_destructive():
+                if of == era and not await _has_more(connection):
                     return connection
             await connection.disconnect(nowait=True)
         return None
@@ -154,3 +151,9 @@ class _Pool:
             self._closed = True
             while self._idle:
                 await self._idle.pop()[0].disconnect()
+
+
+def _has_more(connection: Any) -> Awaitable[bool]:
+    """Since redis-py 8 by another name, and a warning with each call by the old one."""
+    can_read: Callable[[], Awaitable[bool]] = getattr(connection, "can_read", None) or connection.can_read_destructive
+    return can_read()

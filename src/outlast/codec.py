@@ -24,6 +24,9 @@ USE_JSON = "use JSON values"
 ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
 SCALARS = (str, int, bool, type(None))
 
+UNREADABLE = 10**4300
+"""The least whole number that Python writes and does not read back: it takes 4300 digits from a text."""
+
 
 class Codec:
     """How the values of one annotation are written and read. `what` names the value in errors, `advice` the way out."""
@@ -149,6 +152,8 @@ def _require_plain(value: Any, codec: Codec, path: str) -> None:
             _require_plain(item, codec, f"{path}.{key[:64]}")
     elif isinstance(value, str):
         _require_text(value, codec, path)
+    elif isinstance(value, int) and not -UNREADABLE < value < UNREADABLE:
+        raise NotJson(codec.what, path, "a whole number of more than 4300 digits", "write it as text")
     elif not isinstance(value, SCALARS):
         raise NotJson(codec.what, path, f"a value of type {type(value).__name__}", codec.advice)
 

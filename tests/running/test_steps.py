@@ -216,7 +216,15 @@ async def test_a_blocking_step_runs_in_a_thread_and_knows_its_context(app: Outla
 
 @pytest.mark.parametrize(
     ("value", "path"),
-    [(float("nan"), "$"), ({"a": [1, {2}]}, "$.a[1]"), (b"raw", "$"), (object(), "$"), ({1: 2}, "$"), ("\ud800", "$")],
+    [
+        (float("nan"), "$"),
+        ({"a": [1, {2}]}, "$.a[1]"),
+        (b"raw", "$"),
+        (object(), "$"),
+        ({1: 2}, "$"),
+        ("\ud800", "$"),
+        ([-(10**4300)], "$[0]"),
+    ],
 )
 async def test_what_json_cannot_hold_fails_with_its_path_and_is_not_retried(
     app: Outlast, value: Any, path: str

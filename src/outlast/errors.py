@@ -187,9 +187,9 @@ class Fail(HandlerError):
     ) -> None:
         super().__init__(message)
         self.code = _end_code(code)
-        self.advice = advice
         # Here, where the traceback still leads to the line that raises it.
-        self.details = None if details is None else dict(json.loads(json.dumps(details, allow_nan=False)))
+        self.advice, kept = json.loads(json.dumps([advice, details], allow_nan=False, ensure_ascii=False).encode())
+        self.details = None if kept is None else dict(kept)
 
 
 class SignalTimeout(HandlerError, TimeoutError):

@@ -231,6 +231,8 @@ async def test_a_wait_within_a_step_says_where_it_belongs(app: Outlast) -> None:
     ("error", "message"),
     [
         (lambda: Fail("x", details={"at": object()}), "not JSON serializable"),
+        (lambda: Fail("x", details={"file": "caf\udce9"}), "can't encode character '\\udce9'"),
+        (lambda: Fail("x", advice="see caf\udce9"), "surrogates not allowed"),
         (lambda: Retry(after=float("nan")), "finite number of seconds"),
     ],
 )

@@ -34,7 +34,7 @@ from outlast.sweep import Sweeper
 from outlast.tokens import Tokens
 from outlast.tracing import found, valid
 from outlast.verbs import new_id
-from outlast.webhooks import Courier, Endpoint, by_url
+from outlast.webhooks import Courier, Endpoint, by_url, chosen_public_url
 from outlast.worker import Worker
 from outlast.workerless import Workerless
 
@@ -64,6 +64,8 @@ class Outlast(Workerless):
     webhooks: the receivers that are told of the ends of all jobs submitted from then on.
     webhook_hosts: hosts that a submit may name as its job's webhook beside the public ones, without TLS and at any port
         too, such as `localhost` or a host of your own network.
+    public_url: the address that jobs lie under for those outside, such as `https://shop.example/jobs`; None:
+        `OUTLAST_PUBLIC_URL`, without which webhooks are not told where their job is.
     lifespan: called with the app by each worker as it starts; what its `async with` gives is `ctx.state` in the
         handlers, and is let go of when the worker has handed back its jobs.
     cors: the origins, such as `https://shop.example`, whose pages may call the HTTP surface from a browser.
@@ -85,6 +87,7 @@ class Outlast(Workerless):
         push: str | Push | None = None,
         webhooks: Sequence[Endpoint] = (),
         webhook_hosts: Collection[str] = (),
+        public_url: str | None = None,
         lifespan: Lifespan | None = None,
         cors: Collection[str] = (),
     ) -> None:
@@ -99,6 +102,7 @@ class Outlast(Workerless):
         self.observe = Observe()
         self._endpoints = by_url(webhooks)
         self.webhook_hosts = frozenset(host.lower() for host in webhook_hosts)
+        self._public_url = chosen_public_url(public_url, os.environ)
         self._delivers = True
         self._hooks: dict[str, list[Hook]] = {}
         self._context: Callable[..., Context] = Context
@@ -435,7 +439,7 @@ class Outlast(Workerless):
 
     def _courier(self, store: Store) -> Courier:
         signing_secrets(os.environ.get("OUTLAST_SECRET", ""))  # one that others could guess is refused here
-        return Courier(store, self.handlers.keys(), self._endpoints, self.webhook_hosts, self.observe)
+        return Courier(store, self.handlers.keys(), self._endpoints, self.webhook_hosts, self._public_url, self.observe)
 
     def _caller(self, store: Store) -> Caller | None:
         push = self.push

@@ -68,8 +68,9 @@ class Options(TypedDict, total=False):
     metadata:        a JSON object of up to 16 KiB that comes back unchanged with the job.
     external_id:     the caller's own name for the job.
     batch:           a name that jobs share which are to be counted or cancelled together.
-    webhook:         `{"url": ..., "events": [...]}`: who is told of the job's end, and of which ends (all, if left
-                     out). It is signed with the owner's secret, which `outlast key webhook OWNER` prints.
+    webhook:         `{"url": ..., "events": [...], "full": False}`: who is told of the job's end, of which ends (all,
+                     if left out), and whether with its result. It is signed with the owner's secret, which
+                     `outlast key webhook OWNER` prints.
     trace:           a W3C traceparent to be continued; where an OpenTelemetry span is current, that counts.
     connection:      a connection of psycopg 3 in a transaction of yours, where the store is in the same database: the
                      job is stored if and only if you commit.

@@ -15,6 +15,8 @@ from outlast.notation import digest
 from outlast.policy import Duration, Limits, seconds
 from outlast.tracing import valid
 
+WEBHOOK_RULE = "an object with a url, events if not all ends are wanted, and full if the result is"
+
 
 def prepare(
     handler: Handler[Any, Any],
@@ -140,14 +142,16 @@ def webhooks_of(value: Mapping[str, Any] | None) -> tuple[Webhook, ...]:
     """The webhook that a submit asks for, if any. Raises InvalidRequest for what has not its form."""
     if value is None:
         return ()
-    if not isinstance(value, Mapping) or not set(value) <= {"url", "events"}:
-        _refuse("/webhook", "an object with a url, and events if not all ends are wanted")
-    url, events = value.get("url"), value.get("events", ENDS)
+    if not isinstance(value, Mapping) or not set(value) <= {"url", "events", "full"}:
+        _refuse("/webhook", WEBHOOK_RULE)
+    url, events, full = value.get("url"), value.get("events", ENDS), value.get("full", False)
     if not isinstance(url, str) or not url:
         _refuse("/webhook/url", "text is wanted: the URL that is told of the job's end")
     if not isinstance(events, list | tuple) or not events or not all(event in ENDS for event in events):
         _refuse("/webhook/events", f"a list of some of {', '.join(ENDS)}")
-    return (Webhook(url, tuple(event for event in ENDS if event in events)),)
+    if not isinstance(full, bool):
+        _refuse("/webhook/full", "true or false: whether the message holds the job's result too")
+    return (Webhook(url, tuple(event for event in ENDS if event in events), full=full),)
 
 
 def _text(value: Any, pointer: str, most: int, allowed: Callable[[str], bool]) -> None:

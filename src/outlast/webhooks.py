@@ -28,7 +28,7 @@ from urllib.parse import urlsplit
 from outlast import callback, deliveries, posting, signing
 from outlast.calls import Threads
 from outlast.deliveries import Delivery, Log
-from outlast.ends import ENDS, Webhook
+from outlast.ends import ENDS, RESULT_IN_EVENT, Webhook
 from outlast.errors import ConfigurationError, InvalidRequest, JobNotFound
 from outlast.job import Change, Job
 from outlast.lanes import Crowded, Lanes
@@ -69,6 +69,7 @@ class Endpoint:
     url: http or https, any host: it is the operator's own.
     events: out of `job.completed`, `job.failed` and `job.cancelled`.
     secrets: one, or for a rotation several, each of which signs; `whsec_` and the base64 of 24 to 64 random bytes.
+    full: the message holds the job's result too, of at most 64 KiB, and its error.
 
     Raises ConfigurationError for what is none of that.
     """
@@ -76,6 +77,7 @@ class Endpoint:
     url: str
     events: Sequence[str] = ENDS
     secrets: Sequence[str] = ()
+    full: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -88,13 +90,15 @@ class Endpoint:
             raise ConfigurationError(f"the events of an Endpoint are some of {', '.join(ENDS)}, in a list")
         if isinstance(self.secrets, str) or not self.secrets:
             raise ConfigurationError("an Endpoint needs a list of secrets; two are for a rotation")
+        if not isinstance(self.full, bool):
+            raise ConfigurationError("full of an Endpoint is True or False: whether it is sent results too")
         for secret in self.secrets:
             signing.key_of(secret)
 
     @property
     def webhook(self) -> Webhook:
         """As it is kept with each job."""
-        return Webhook(self.url, tuple(self.events), own=False)
+        return Webhook(self.url, tuple(self.events), own=False, full=self.full)
 
 
 def by_url(endpoints: Sequence[Endpoint]) -> Mapping[str, Endpoint]:
@@ -107,6 +111,26 @@ def by_url(endpoints: Sequence[Endpoint]) -> Mapping[str, Endpoint]:
     return found
 
 
+def chosen_public_url(given: str | None, environ: Mapping[str, str]) -> str | None:
+    """The address that jobs lie under for those outside; None where neither the app nor its environment says.
+
+    Raises ConfigurationError for what is no such address.
+    """
+    url = given or environ.get("OUTLAST_PUBLIC_URL")
+    if url and not _can_be_above(url):
+        form = "https://shop.example/jobs: http or https, the path that jobs lie under, no user, query or fragment"
+        raise ConfigurationError(f"public_url=, or OUTLAST_PUBLIC_URL, is an address such as {form}")
+    return url.rstrip("/") if url else None
+
+
+def _can_be_above(url: str) -> bool:
+    try:
+        callback.target(url, trusted=True)
+    except callback.Refused:
+        return False
+    return "?" not in url
+
+
 class Courier:
     """Makes the deliveries that one event loop of a process comes by.
 
@@ -115,6 +139,7 @@ class Courier:
     types: those that the app has handlers for; what jobs of others owe is left to their apps. It may grow.
     endpoints: by URL, those of the app's code.
     hosts: those that a submit may name beside the public ones.
+    public_url: the address that jobs lie under for receivers; None: they are told of none.
     """
 
     def __init__(
@@ -123,6 +148,7 @@ class Courier:
         types: Collection[str],
         endpoints: Mapping[str, Endpoint],
         hosts: Collection[str],
+        public_url: str | None,
         observe: Observe,
     ) -> None:
         self._store = store
@@ -130,6 +156,7 @@ class Courier:
         self._endpoints = endpoints
         self._hosts = hosts
         self._poster = Poster(hosts)
+        self._public_url = public_url
         self._observe = observe
         self._lanes = Lanes(EACH, AT_ONCE, MOST_WAITING)
         self._looking: Threads = {}
@@ -227,15 +254,26 @@ class Courier:
         secrets = self._secrets(job, webhook)
         if isinstance(secrets, Answer):
             return secrets
-        body = message(job, delivery)
-        # By the wall clock, which is what a receiver holds it against.
-        headers = signing.headers(delivery.id, int(time()), body, secrets)
+        told_of = await self._whole(job) if webhook.full else job
         try:
+            body = message(told_of, delivery, self._url_of(job), full=webhook.full)
+            # By the wall clock, which is what a receiver holds it against.
+            headers = signing.headers(delivery.id, int(time()), body, secrets)
             return await self._poster.post(webhook.url, body, headers, trusted=not webhook.own)
         except Exception as error:
             # A try like any other, or it would be made for ever.
             self._observe("webhook.broke", of=job, error=error)
             return Answer("no_connection")
+
+    async def _whole(self, job: Job[Any]) -> Job[Any]:
+        """With its result, which a sweep does not read."""
+        [whole] = await self._store.get([job.id])
+        if whole is None:
+            raise JobNotFound(job.id)
+        return whole
+
+    def _url_of(self, job: Job[Any]) -> str | None:
+        return None if self._public_url is None else f"{self._public_url}/{job.id}"
 
     def _secrets(self, job: Job[Any], webhook: Webhook) -> Sequence[str] | Answer:
         if not webhook.own:
@@ -282,8 +320,11 @@ async def begin_again(store: Store, job: Job[Any], delivery_id: str) -> Delivery
             job = moved
 
 
-def message(job: Job[Any], delivery: Delivery) -> bytes:
-    """The body, the same in every try: thin, for the receiver asks for the rest as itself."""
+def message(job: Job[Any], delivery: Delivery, url: str | None, *, full: bool) -> bytes:
+    """The body, the same in every try: thin, for the receiver asks for the rest as itself, unless it wants it `full`.
+
+    `url` is where the job is to be found; None where nobody says.
+    """
     data = {
         "jobId": job.id,
         "jobType": job.type,
@@ -292,6 +333,15 @@ def message(job: Job[Any], delivery: Delivery) -> bytes:
         "seq": job.seq,
         "externalId": job.external_id,
         "metadata": dict(job.metadata),
+        "url": url,
+        **(_outcome(job) if full else {}),
     }
     told = {"type": delivery.event, "timestamp": rfc3339(job.completed_at), "data": data}
     return json.dumps(told, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _outcome(job: Job[Any]) -> dict[str, Any]:
+    """What came of a job, as its own address shows it; a result that is too large is there alone."""
+    error = {"lastError": None if job.last_error is None else job.last_error.wire()}
+    result = job.result_json or "null"
+    return error if len(result.encode()) > RESULT_IN_EVENT else {"result": json.loads(result)} | error

@@ -30,4 +30,4 @@ def test_the_page_names_every_exit_code_and_every_variable() -> None:
     page = PAGE.read_text("utf-8")
     codes = {value for name, value in vars(exits).items() if name.isupper() and isinstance(value, int)}
     assert codes == {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
-    assert set(env.KNOWN) <= set(re.findall(r"OUTLAST_[A-Z]+", page))
+    assert set(env.KNOWN) <= set(re.findall(r"OUTLAST_[A-Z_]+", page))

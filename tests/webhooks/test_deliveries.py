@@ -82,6 +82,7 @@ async def test_the_end_of_a_job_is_told_signed_with_its_owners_secret(app: Outla
             "seq": ended.seq,
             "externalId": "order-7",
             "metadata": {"é": [1]},
+            "url": None,
         },
     }
     with pytest.raises(Exception, match="No matching signature"):
@@ -497,6 +498,8 @@ async def test_in_a_test_of_jobs_nobody_is_called(receiver: Receiver, monkeypatc
         ({"url": "https://10.0.0.1/"}, "/webhook/url"),
         ({"url": "https://hooks.example/", "events": []}, "/webhook/events"),
         ({"url": "https://hooks.example/", "events": ["job.started"]}, "/webhook/events"),
+        ({"url": "https://hooks.example/", "full": "yes"}, "/webhook/full"),
+        ({"url": "https://hooks.example/", "full": None}, "/webhook/full"),
     ],
 )
 async def test_a_webhook_that_cannot_be_called_is_refused_at_the_submit(

@@ -68,6 +68,13 @@ async def test_an_owner_sees_the_deliveries_of_their_own_webhook_and_an_operator
     assert [one["url"] for one in every] == [receiver.url(), receiver.url("/endpoint")]
 
 
+async def test_a_submit_may_ask_for_the_result_to_be_told(http: httpx2.AsyncClient, receiver: Receiver) -> None:
+    job, _ = await delivered(http, receiver, full=True)
+    [own] = [got.told["data"] for got in receiver.got if got.path == "/hook"]
+    assert (own["jobId"], own["result"], own["lastError"]) == (job["id"], "Hello Ada", None)
+    assert all(b"Hello Ada" not in got.body for got in receiver.got if got.path == "/endpoint")
+
+
 async def test_another_owners_deliveries_are_not_there_and_nothing_tells_them_from_none(
     http: httpx2.AsyncClient, receiver: Receiver
 ) -> None:
@@ -110,6 +117,9 @@ async def test_a_delivery_that_was_given_up_is_begun_again(http: httpx2.AsyncCli
         ({}, "validation", "/webhook/url"),
         ({"url": "https://hooks.example/", "secret": "x"}, "validation", "/webhook"),
         ({"url": "https://hooks.example/", "events": ["job.progress"]}, "validation", "/webhook/events"),
+        ({"url": "https://hooks.example/", "full": "true"}, "validation", "/webhook/full"),
+        ({"url": "https://hooks.example/", "full": 1}, "validation", "/webhook/full"),
+        ({"url": "https://hooks.example/", "full": None}, "validation", "/webhook/full"),
         ({"url": "ftp://hooks.example/"}, "callback_refused", "/webhook/url"),
         ({"url": "http://hooks.example/"}, "callback_refused", "/webhook/url"),
         ({"url": "https://169.254.169.254/"}, "callback_refused", "/webhook/url"),
@@ -139,7 +149,8 @@ async def test_in_a_batch_a_webhook_that_is_not_called_is_its_items_own_problem(
 
 
 @pytest.mark.parametrize(
-    ("wrong", "below"), [({"secret": "x"}, ""), ({"url": 7}, "/url"), ({"events": ["job.progress"]}, "/events")]
+    ("wrong", "below"),
+    [({"secret": "x"}, ""), ({"url": 7}, "/url"), ({"events": ["job.progress"]}, "/events"), ({"full": 0}, "/full")],
 )
 async def test_in_a_batch_a_webhook_of_the_wrong_form_refuses_all(
     http: httpx2.AsyncClient, receiver: Receiver, wrong: dict[str, Any], below: str

@@ -56,6 +56,7 @@ def test_without_a_master_secret_nothing_is_derived() -> None:
         ({"url": "https://user@a.example/"}, "not one that can be called"),
         ({"events": ["job.started"]}, "some of job.completed, job.failed, job.cancelled"),
         ({"events": "job.failed"}, "in a list"),
+        ({"full": "yes"}, "full of an Endpoint is True or False"),
         ({"secrets": []}, "needs a list of secrets"),
         ({"secrets": "whsec_"}, "needs a list of secrets"),
         ({"secrets": ["hunter2"]}, "not of its form"),

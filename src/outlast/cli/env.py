@@ -11,6 +11,7 @@ KNOWN: Mapping[str, str] = {
     "OUTLAST_KEYS": "the keys a server takes: id:owner:scope+scope:sha256hex,...",
     "OUTLAST_SECRET": "signs tokens and webhooks; several are parted by commas, the first signs and each verifies",
     "OUTLAST_PUSH": "what makes jobs run where no worker can live, such as cron:",
+    "OUTLAST_PUBLIC_URL": "the address that jobs lie under for those outside, which webhooks are told",
     "OUTLAST_MODEL": "the model of the examples",
 }
 

@@ -27,7 +27,7 @@ from outlast.web.keys import parse_keys
 BASE = ("apsw", "click", "pydantic")
 SERVER = ("httpx2", "rich", "starlette", "uvicorn")
 
-URLS = frozenset({"OUTLAST_STORE", "OUTLAST_URL", "OUTLAST_PUSH"})
+URLS = frozenset({"OUTLAST_STORE", "OUTLAST_URL", "OUTLAST_PUSH", "OUTLAST_PUBLIC_URL"})
 """Variables whose values may be shown, but for a password; others are keys, and only said to be set."""
 
 

@@ -212,7 +212,8 @@ def asked_of(text: str) -> dict[str, Any]:
         if name in asked:
             asked[name] = tuple(asked[name])
     if "webhooks" in asked:
-        asked["webhooks"] = tuple(Webhook(url, tuple(events), own) for url, events, own in asked["webhooks"])
+        # What was stored before there was `full` ends with `own`.
+        asked["webhooks"] = tuple(Webhook(url, tuple(events), *rest) for url, events, *rest in asked["webhooks"])
     return asked
 
 

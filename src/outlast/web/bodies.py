@@ -23,8 +23,9 @@ WEBHOOK = record(
     {
         "url": {"type": "string", "format": "uri", "maxLength": LONGEST},
         "events": {"type": "array", "items": one_of(*ENDS), "minItems": 1},
+        "full": {"type": "boolean", "default": False},
     },
-    optional=("events",),
+    optional=("events", "full"),
     closed=True,
 )
 

@@ -11,12 +11,10 @@ from urllib.parse import quote
 from starlette.responses import Response
 
 from outlast import policy
+from outlast.ends import RESULT_IN_EVENT
 from outlast.job import Job
 from outlast.notation import rfc3339
 from outlast.web.call import Call
-
-RESULT_IN_EVENT = 64 << 10
-"""Bytes of a result up to which it travels within an event."""
 
 
 async def job_reply(

@@ -15,7 +15,7 @@ from outlast.handler import Options
 from outlast.job import RANK
 from outlast.notation import canonical
 from outlast.policy import Limits
-from outlast.submission import webhooks_of
+from outlast.submission import WEBHOOK_RULE, webhooks_of
 from outlast.web.problems import Problem, shown, wrong_field, wrong_fields
 from outlast.web.query import instant
 from outlast.web.strict_json import Members
@@ -173,7 +173,7 @@ def _metadata(value: Any, limits: Limits) -> Mapping[str, Any]:
 def _webhook(value: Any, limits: Limits) -> Mapping[str, Any]:
     """Its form; whether the URL is called is for the submit to tell."""
     if not isinstance(value, dict):
-        raise Wrong("an object with a url, and events if not all ends are wanted")
+        raise Wrong(WEBHOOK_RULE)
     try:
         webhooks_of(value)
     except InvalidRequest as error:

@@ -138,7 +138,10 @@ def _everything_asked(store: Store) -> dict[str, Any]:
         "origin": "job_first",
         "batch_id": "batch-1",
         "external_id": "order 7",
-        "webhooks": (Webhook("https://hooks.example/é"), Webhook("http://10.0.0.7/", ("job.failed",), own=False)),
+        "webhooks": (
+            Webhook("https://hooks.example/é"),
+            Webhook("http://10.0.0.7/", ("job.failed",), own=False, full=True),
+        ),
         "trace": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         "payload_json": '{"b": 1, "a": 2}',
     }

@@ -67,7 +67,7 @@ class Slices:
         self._told_of: set[str] = set()
 
     async def run(self, id: str, budget: float, *, costs: bool = True) -> bool:
-        """Run a slice of this job, in so many seconds; False if there is none to run.
+        """Run a slice of this job, in so many seconds; False if there is none to run, or no time is left to run it in.
 
         `costs`: an attempt is used up if it records no step.
         Raises JobNotFound; and what broke the slice off, such as StoreUnavailable: its lease is then left to run out.
@@ -79,6 +79,9 @@ class Slices:
             self._put_off(job)
             return False
         async with self._running() as run:
+            if self._store.now() >= until:
+                # A claim would cost an attempt; a job that is left unclaimed is found by a sweep.
+                return False
             claimed = await self._store.claim(1, [job.type], self.id, ids=[id], ttl=self._ttl)
             for job in claimed.jobs:
                 broken = await run(job, until, costs=costs)
@@ -87,12 +90,12 @@ class Slices:
         return bool(claimed.jobs)
 
     async def run_all(self, at_once: int, begin_by: float, until: float) -> int:
-        """Run slices of whatever is claimable, none of which begins or ends later than that; answers how many."""
+        """Run slices of whatever is claimable, each begun before `begin_by` and over by `until`; answers how many."""
         ran = 0
         slices: set[asyncio.Task[Exception | None]] = set()
         async with self._running() as run:
             try:
-                while self._store.now() <= begin_by:
+                while self._store.now() < begin_by:
                     free = at_once - len(slices)
                     claimed = await self._store.claim(free, self._handlers.keys(), self.id, ttl=self._ttl)
                     slices |= {asyncio.create_task(run(job, until)) for job in claimed.jobs}

@@ -56,7 +56,8 @@ class Workerless(Verbs):
         ----------
         budget: how long it may take in all, 5 % of which (at most 5 s) are kept for the end.
 
-        Result: whether a slice ran. False: the job has ended, waits, or is another's just now.
+        Result: whether a slice ran. False: the job has ended, waits, or is another's just now, or no time was left: it
+        then stays as it is, and a sweep finds it.
         Raises JobNotFound; StoreError if the store failed on the way: the job then goes on once its lease is out.
         """
         opened, time = await self._open(), seconds(budget)

@@ -299,6 +299,18 @@ async def test_an_overdue_call_goes_before_no_deadline(app: Outlast, push: Recor
     assert (await app.get(job)).status is Status.FAILED
 
 
+async def test_a_call_with_no_time_left_has_its_job_called_for_again(
+    app: Outlast, push: Recorded, clock: FakeClock
+) -> None:
+    job = await app.submit("count", {"to": 1})
+    assert not await app.run_slice(job, budget=0)
+    push.taken()
+    clock.advance(CALL_WITHIN)
+    assert (await app.sweep(), push.taken()) == (1, [(job.id, None, "queued")])
+    assert await app.run_slice(job, budget=10)
+    assert ((await app.get(job)).status, (await app.get(job)).attempt) == (Status.COMPLETED, 1)
+
+
 async def test_a_worker_may_take_what_was_called_for(app: Outlast, push: Recorded) -> None:
     job = await app.submit("count", {"to": 3})
     async with app.working():

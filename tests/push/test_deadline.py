@@ -152,6 +152,13 @@ async def test_a_call_that_the_platform_ends_sooner_is_that_much_shorter(app: Ou
     assert [round(seconds, 3) for seconds in given] == [3.8, 57.0, 95.0]
 
 
+async def test_a_call_that_the_platform_leaves_no_time_runs_nothing(app: Outlast, given: list[float]) -> None:
+    job = await app.submit("asks", {})
+    async with client(on_lambda(service(app, worker=False), 0)) as http:
+        assert (await http.get("/push/sweep", headers=BEARER)).json() == {"ran": 0}
+    assert ((await app.get(job)).attempt, given) == (0, [])
+
+
 async def test_vercel_s_deadline_counts_in_the_same_way(
     app: Outlast, given: list[float], on_vercel: Callable[[Callable[[], Any]], None]
 ) -> None:

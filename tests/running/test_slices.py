@@ -14,6 +14,7 @@ import pytest
 from outlast import Context, JobNotFound, Outlast, Retry, Status, SyncContext
 from outlast.job import Change, Job
 from outlast.opened import Opened
+from outlast.stores import open_store
 from outlast.stores.base import Lease
 from outlast.testing import FakeClock
 from outlast.window import RECENT, Window, pauses_by, usual
@@ -372,6 +373,35 @@ async def test_a_job_whose_process_was_killed_is_run_once_its_lease_is_out(
     ended = await timeless.get(job)
     assert (ended.result, ended.attempt) == (1, 2)
     assert await store.renew([Lease(job.id, held.lease or "")]) == [None]
+
+
+async def test_a_call_with_no_time_left_leaves_the_job_and_costs_nothing(timeless: Outlast, called: list[int]) -> None:
+    job = await timeless.submit("count", {"to": 1})
+    before = await timeless.get(job)
+    assert (await timeless.run_slice(job, budget=0), await timeless.run_due(budget=0)) == (False, 0)
+    assert (await timeless.get(job), called) == (before, [])
+    assert await timeless.run_slice(job, budget=10)
+    assert ((await timeless.get(job)).result, (await timeless.get(job)).attempt) == (1, 1)
+
+
+async def test_a_call_whose_time_is_over_before_its_slice_can_begin_leaves_the_job_too(
+    url: str, clock: FakeClock
+) -> None:
+    @asynccontextmanager
+    async def slow_start(app: Outlast) -> AsyncIterator[None]:
+        clock.advance(10)
+        yield
+
+    async with Outlast(open_store(url, clock=clock), lifespan=slow_start) as app:
+
+        @app.handler(retries=0)
+        async def small(ctx: Context) -> None: ...
+
+        job = await small.submit()
+        assert not await app.run_slice(job, budget=10)
+        assert ((await app.get(job.id)).status, (await app.get(job.id)).attempt) == (Status.QUEUED, 0)
+        assert await app.run_slice(job, budget=11)
+        assert ((await app.get(job.id)).status, (await app.get(job.id)).attempt) == (Status.COMPLETED, 1)
 
 
 async def test_a_job_begun_in_slices_is_ended_by_a_worker(timeless: Outlast, called: list[int]) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from outlast.answering import give_up, run_named
 from outlast.app import Outlast
 from outlast.errors import ConfigurationError
-from outlast.push import SQS, Named, Unpublished
+from outlast.push import SQS, Named
 from outlast.push.message import named_in
 
 if TYPE_CHECKING:
@@ -131,8 +131,9 @@ class Function:
     async def _hide(self, queue: SQS, record: Event, pause: int) -> None:
         try:
             await queue.hide(record["receiptHandle"], pause, arn=record["eventSourceARN"])
-        except Unpublished as error:
-            # It comes again when the queue thinks so, and is then found done, or held.
+        except Exception as error:
+            # Whatever it is, it is no other message's. It comes again when the queue thinks so, and is then found done,
+            # or held.
             self._app.observe("push.not_hidden", message=record["messageId"], why=str(error))
 
     # -- a clock ----------------------------------------------------------------------------------------------------

@@ -262,6 +262,26 @@ async def test_where_a_message_cannot_be_hidden_the_slice_runs_all_the_same(
     assert function.app.observe.counts["push.not_hidden"] > 0
 
 
+async def test_what_goes_wrong_in_hiding_a_message_is_no_other_message_s(
+    app: Outlast, store: MemoryStore, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def lifespan(app: Outlast) -> Any:
+        opened.append(1)
+        if len(opened) == 1:
+            raise StoreUnavailable("so that its message is to come again")
+        return asyncio.timeout(None)
+
+    monkeypatch.setattr(aws, "BEAT", 0.0)
+    function = Function(make_app(store, push=SQS(queue.url, endpoint="no address"), lifespan=lifespan))
+    jobs = [await app.submit("count", {"to": 1}) for _ in range(3)]
+    assert await queue.deliver(function) == 3
+    assert sorted([(await app.get(job)).status.value for job in jobs]) == ["completed", "completed", "queued"]
+    assert (await queue.count(), function.app.observe.counts["push.not_hidden"] > 0) == (1, True)
+    await function.close()
+
+
 # -- dead letters ---------------------------------------------------------------------------------------------------
 
 

@@ -96,9 +96,9 @@ class Sweep:
         owing = [job for job in jobs if lifecycle.owes(job)]
         ended = [job for job in jobs if job.ended and not lifecycle.owes(job)]
         going, now = light(ended), self._store.now()
-        uncalled = [job for job in jobs if calling.uncalled(job, now)]
-        moved = await self.move([job for job in jobs if not (job.ended or calling.uncalled(job, now))], dead)
-        moved += await self._call(uncalled, now) + await self._deliver(owing) + await self._purge(going)
+        uncalled = {job.id: job for job in jobs if calling.uncalled(job, now)}
+        moved = await self.move([job for job in jobs if not (job.ended or job.id in uncalled)], dead)
+        moved += await self._call(list(uncalled.values()), now) + await self._deliver(owing) + await self._purge(going)
         is_full, went_on = len(found) == limit, moved > 0 or len(self._stuck) > passed_over
         return Done(moved, not is_full or bool(ended or owing), (is_full or len(going) < len(ended)) and went_on)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from outlast import Context, JobNotFound, Outlast, Retry, Status
+from outlast import Context, JobNotFound, Outlast, Retry, Status, calling
 from outlast.calling import CALL_WITHIN
 from outlast.errors import StoreUnavailable
 from outlast.job import Change, Job
@@ -289,6 +289,22 @@ async def test_a_sweep_ends_in_time_however_many_jobs_it_has_to_pass_over(
     monkeypatch.setattr(store, "due", slow)
     await app._recover(clock.now() + 1)
     assert asked == 1
+
+
+async def test_a_sweep_asks_of_each_job_once_whether_it_was_called_for(
+    app: Outlast, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uncalled, asked = calling.uncalled, list[str]()
+
+    def counted(job: Job[Any], now: float) -> bool:
+        asked.append(job.id)
+        return uncalled(job, now)
+
+    monkeypatch.setattr(calling, "uncalled", counted)
+    jobs = [await app.submit("count", {"to": 1}) for _ in range(3)]
+    clock.advance(CALL_WITHIN)
+    assert await app.sweep() == 3
+    assert sorted(asked) == sorted(job.id for job in jobs)
 
 
 async def test_an_overdue_call_goes_before_no_deadline(app: Outlast, push: Recorded, clock: FakeClock) -> None:

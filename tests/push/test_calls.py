@@ -11,6 +11,7 @@ from outlast.calling import CALL_WITHIN
 from outlast.errors import StoreUnavailable
 from outlast.job import Change, Job
 from outlast.push import Incoming, Named, Unpublished
+from outlast.push.caller import AT_ONCE
 from outlast.stores.base import Store
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
@@ -289,6 +290,34 @@ async def test_a_sweep_ends_in_time_however_many_jobs_it_has_to_pass_over(
     monkeypatch.setattr(store, "due", slow)
     await app._recover(clock.now() + 1)
     assert asked == 1
+
+
+async def test_of_many_that_a_sweep_finds_so_many_are_called_for_at_once_and_no_submit_waits_for_them(
+    app: Outlast, push: Recorded, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    push.down = True
+    found = await asyncio.gather(*(app.submit("count", {"to": 1}) for _ in range(3 * AT_ONCE)))
+    push.down = False
+    publish, answered, going, most = push.publish, asyncio.Event(), 0, 0
+
+    async def slow(named: Named, at: float | None) -> None:
+        nonlocal going, most
+        if named.job_id in {job.id for job in found}:
+            going, most = going + 1, max(most, going + 1)
+            await answered.wait()
+            going -= 1
+        await publish(named, at)
+
+    monkeypatch.setattr(push, "publish", slow)
+    clock.advance(CALL_WITHIN)
+    sweeping = asyncio.create_task(app.sweep())
+    async with asyncio.timeout(20):
+        while going < AT_ONCE:
+            await asyncio.sleep(0)
+    job = await asyncio.wait_for(app.submit("count", {"to": 1}), 3)
+    assert push.taken() == [(job.id, None, "queued")]
+    answered.set()
+    assert (await sweeping, len(push.taken()), most) == (len(found), len(found), AT_ONCE)
 
 
 async def test_a_sweep_asks_of_each_job_once_whether_it_was_called_for(

@@ -7,7 +7,7 @@ it away again, and if none comes within that time, a sweep finds the job due and
 """
 
 import asyncio
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager
 from contextvars import Context as Variables
 from typing import Any
@@ -17,6 +17,9 @@ from outlast.errors import OutlastError
 from outlast.job import Change, Job, NewJob
 from outlast.observe import Observe
 from outlast.push.base import Named, Publishes
+
+AT_ONCE = 16
+"""Calls that one event loop publishes at the same time, but for those of new jobs, which their submits wait for."""
 
 LINGER = 5.0
 """Seconds that whoever goes waits for what is being published."""
@@ -36,6 +39,7 @@ class Caller:
         self._types = types
         self._observe = observe
         self._now = now
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         self._run_here: set[str] = set()
 
@@ -65,15 +69,16 @@ class Caller:
 
     async def submitted(self, job: Job[Any]) -> None:
         """Have a new job called for. Returns once that is published, however long others take, or after a while."""
-        call = self.call_at(job, calling.calls_at(job, self._now()))
-        if call is not None:
-            await asyncio.wait({call}, timeout=LINGER)
+        at = calling.calls_at(job, self._now())
+        if at is not None and self.calls(job):
+            await asyncio.wait({self._begin(job, self._publish(job, at))}, timeout=LINGER)
 
-    def call_at(self, job: Job[Any], at: float | None) -> "asyncio.Task[None] | None":
+    def call_at(self, job: Job[Any], at: float | None) -> None:
         """Have this job called for at a time of the store; None: not at all. Returns at once."""
-        if at is None or not self.calls(job):
-            return None
-        publishing = self._publish(job, at if at > self._now() else None)
+        if at is not None and self.calls(job):
+            self._begin(job, self._publish_in_turn(job, at))
+
+    def _begin(self, job: Job[Any], publishing: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         name = f"outlast calls for {job.id}"
         task = asyncio.get_running_loop().create_task(publishing, name=name, context=Variables())
         self._tasks.add(task)
@@ -94,9 +99,14 @@ class Caller:
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=patience)
 
-    async def _publish(self, job: Job[Any], at: float | None) -> None:
+    async def _publish_in_turn(self, job: Job[Any], at: float) -> None:
+        """A sweep may find thousands."""
+        async with self._room:
+            await self._publish(job, at)
+
+    async def _publish(self, job: Job[Any], at: float) -> None:
         try:
-            await self._push.publish(Named(job.id, job.turn), at)
+            await self._push.publish(Named(job.id, job.turn), at if at > self._now() else None)
         except OutlastError as error:
             self._observe("push.unpublished", of=job, why=str(error))
         except Exception as error:

@@ -35,6 +35,17 @@ def _to_the_second(whole: int) -> str:
     return datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+def moment(claim: object) -> float | None:
+    """Seconds since 1970 as a claim of a token has them (RFC 7519, NumericDate); None for what is no such number."""
+    if isinstance(claim, bool) or not isinstance(claim, int | float) or not abs(claim) < END_OF_TIME:
+        return None
+    return float(claim)
+
+
+END_OF_TIME = 2.0**53
+"""Up to here a float can tell one second from the next; what is not finite is beyond it."""
+
+
 def canonical(value: Any) -> str:
     """JSON with sorted keys and no spaces, the form that digests are taken of. `value` is plain JSON data."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)

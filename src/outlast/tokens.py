@@ -20,6 +20,7 @@ from typing import Any, Literal, NamedTuple
 
 from outlast.errors import ConfigurationError, InvalidRequest
 from outlast.job import Job
+from outlast.notation import moment
 from outlast.policy import Duration, seconds
 from outlast.secret import WAY_OUT, signing_secrets
 from outlast.stores.base import Records, Store
@@ -167,12 +168,15 @@ def _verified(text: str, known: Collection[bytes]) -> Token:
     if not any(good):
         raise TokenRefused(f"this {name_of(text)} was not signed by this server, or was changed since")
     claims = _decoded(signed.partition(".")[2])
+    expires_at = moment(claims.get("exp"))
+    if expires_at is None:
+        raise TokenRefused(f"this {name_of(text)} does not say until when it is good")
     return Token(
         audience=claims["aud"],
         subject=claims.get("sub"),
         scopes=frozenset(claims["scp"]),
         type=claims.get("type"),
-        expires_at=claims["exp"],
+        expires_at=expires_at,
         id=claims["jti"],
     )
 

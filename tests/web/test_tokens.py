@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import json
 from collections.abc import AsyncIterator, Callable
+from math import inf, nan
 from typing import Any
 
 import httpx2
@@ -217,6 +218,16 @@ async def test_a_forged_token_is_refused_by_its_name(http: httpx2.AsyncClient, f
     reply = await http.get(f"/jobs/{job['id']}", headers=headers)
     refused(reply, 401, "this share token was not signed by this server", forged)
     assert reply.headers["www-authenticate"] == 'Bearer error="invalid_token"'
+
+
+@pytest.mark.parametrize(
+    "exp", [None, True, "9e9", nan, inf, -inf, 10**400, -(10**400), 1e300], ids=lambda exp: repr(exp)[:20]
+)
+async def test_a_signed_token_that_ends_at_no_time_is_refused_like_any(http: httpx2.AsyncClient, exp: Any) -> None:
+    header, claims, _ = (await minted(http, "", scope=["submit"], type="greet")).split(".")
+    token = signed(decoded(header), decoded(claims) | {"exp": exp})
+    reply = await http.post("/jobs", json=GREET, headers=as_(token))
+    refused(reply, 401, "this submit token does not say until when it is good", token)
 
 
 async def test_no_bit_of_a_token_may_be_another(http: httpx2.AsyncClient) -> None:

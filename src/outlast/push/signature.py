@@ -11,6 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from outlast.notation import moment
 from outlast.push.base import Unverified
 
 ISSUER = "Upstash"
@@ -48,17 +49,13 @@ def _require_claims(claims: dict[str, Any], url: str, body: bytes, now: float) -
         raise Unverified("the issuer")
     if claims.get("sub") != url:
         raise Unverified("the address", f"it is signed for {str(claims.get('sub'))[:200]!r}, and {url} is what is set")
-    begins, ends = _time(claims.get("nbf")), _time(claims.get("exp"))
+    begins, ends = moment(claims.get("nbf")), moment(claims.get("exp"))
     if begins is None or ends is None or not begins - SKEW <= now < ends + SKEW:
         raise Unverified("the time", "the clock of this machine is wrong, or the call is an old one")
     digest = base64.urlsafe_b64encode(hashlib.sha256(body).digest()).rstrip(b"=")
     brought = claims.get("body")
     if not isinstance(brought, str) or not hmac.compare_digest(_bytes(brought).rstrip(b"="), digest):
         raise Unverified("the body")
-
-
-def _time(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _signature(signed: str, key: str) -> bytes:

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from outlast.cli.client import Answer, Client
+from outlast.cli.exits import Unreachable
 from tests.cli.ground import Place, until
 
 
@@ -35,6 +38,27 @@ def test_many_are_counted_first_and_cancelled_with_yes(idle: Place) -> None:
     gone = idle.inside("delete", "--older", "0s", "--status", "cancelled", "--yes", "--json")
     assert json.loads(gone.stdout) == {"action": "delete", "matched": 250, "done": 250, "skipped": 0}
     assert idle.inside("cancel", "--all", "--yes").stdout == "1 job cancelled or asked to stop\n"
+
+
+def test_where_the_server_goes_no_further_it_is_said_how_many_it_was_and_the_same_later_does_the_others(
+    idle: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(203):
+        idle.submit("greet", name=str(number))
+    ask, asked = Client.ask, list[str]()
+
+    def stops(self: Client, method: str, path: str, **how: Any) -> Answer:
+        asked.append(path)
+        if len(asked) > 2:
+            raise Unreachable("it is full")
+        return ask(self, method, path, **how)
+
+    monkeypatch.setattr(Client, "ask", stops)
+    done = idle.inside("cancel", "--type", "greet", "--yes")
+    assert (done.exit_code, done.stdout) == (3, "")
+    assert "200 jobs cancelled or asked to stop, and then: it is full" in done.stderr
+    monkeypatch.undo()
+    assert idle.inside("cancel", "--type", "greet", "--yes").stdout == "3 jobs cancelled or asked to stop\n"
 
 
 def test_failed_jobs_are_retried_once(served: Place, tmp_path: Path) -> None:

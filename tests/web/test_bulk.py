@@ -8,6 +8,9 @@ import pytest
 
 from outlast import Outlast
 from outlast.bulk import PART
+from outlast.policy import Limits
+from outlast.stores.memory import MemoryStore
+from outlast.testing import FakeClock
 from outlast.web.service import service
 from tests.web.ground import client, ended, make_app, submit
 
@@ -58,6 +61,26 @@ async def test_a_job_that_was_retried_like_this_is_skipped(http: httpx2.AsyncCli
     body = {"action": "retry", "filter": {"type": "broken", "olderMs": 0}}
     assert (await asked(http, **body))["done"] == 1
     assert (await asked(http, **body))["skipped"] >= 1
+
+
+async def test_a_retry_stops_where_the_queue_is_full_and_goes_on_once_it_is_not() -> None:
+    clock = FakeClock()
+    app = make_app(MemoryStore(clock=clock), limits=Limits(queued=PART, queued_by_owner=1))
+    async with app.lifespan(worker=False), client(service(app)) as http:
+        for _ in range(PART + 5):
+            await app.cancel(await app.submit("greet", {"name": "Ada"}, owner="ada"))
+        clock.advance(60)
+        body: dict[str, Any] = {"action": "retry", "filter": {"owner": "ada"}}
+        first = await asked(http, **body)
+        assert first["done"] == PART, "no owner's cap holds for what an operator does"
+        clock.advance(60)
+        body["cursor"] = first["nextCursor"]
+        full = await http.post("/jobs/bulk", json=body)
+        assert (full.status_code, full.json()["code"], full.headers["retry-after"]) == (503, "queue_full", "5")
+        assert (await asked(http, action="cancel", filter={"status": "queued"}))["done"] == PART, "and none was begun"
+        clock.advance(60)
+        last = await asked(http, **body)
+        assert (last["done"], last["nextCursor"]) == (5, None)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from outlast.cli.exits import Refused
+from outlast.cli.exits import Refused, Unreachable
 from outlast.cli.text import safe
 
 if TYPE_CHECKING:
@@ -104,7 +104,10 @@ def _do(client: "Client", body: Mapping[str, Any], matched: int) -> tuple[int, i
     done = skipped = 0
     told, cursor = monotonic(), None
     while matched:
-        answer = _ask(client, body if cursor is None else {**body, "cursor": cursor})
+        try:
+            answer = _ask(client, body if cursor is None else {**body, "cursor": cursor})
+        except Unreachable as error:
+            raise Unreachable(f"{_jobs(done)} {DONE[body['action']]}, and then: {error.message}") from error
         done, skipped, cursor = done + answer["done"], skipped + answer["skipped"], answer["nextCursor"]
         if cursor is None:
             break

@@ -171,7 +171,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         body_needed=False,
     ),
     ("GET", "/batches/{id}/results"): Operation({200: TEXT}, ("batch_not_found",), media=(LINES,)),
-    ("POST", "/bulk"): Operation({200: ref("BulkReply")}, (*FIELDS, "bad_cursor"), body=ref("Bulk")),
+    ("POST", "/bulk"): Operation({200: ref("BulkReply")}, (*FIELDS, "bad_cursor", "queue_full"), body=ref("Bulk")),
     ("GET", "/{id}"): Operation(
         {200: ref("AnyJob"), 304: {}},
         ("job_not_found", "validation"),

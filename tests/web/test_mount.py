@@ -4,10 +4,13 @@ import asyncio
 import logging
 import subprocess
 import sys
+from contextlib import nullcontext
 
 import httpx2
 import pytest
 import uvicorn
+from fastapi import FastAPI
+from fastapi.exceptions import FastAPIDeprecationWarning
 from starlette.applications import Starlette
 
 from tests.web.ground import make_app, stream, submit
@@ -21,6 +24,24 @@ def test_without_the_extra_a_host_is_told_what_to_install(door: str) -> None:
     last = done.stderr.splitlines()[-1]
     assert last.startswith("outlast.errors.ConfigurationError: starlette is not installed")
     assert 'pip install ".[server]"' in last
+
+
+@pytest.mark.parametrize("asked", ["", "/shop"], ids=["prefix cut off, or no proxy", "prefix kept"])
+@pytest.mark.parametrize("by_the_host", [True, False], ids=["FastAPI", "server"])
+async def test_behind_a_proxy_every_address_answers_and_begins_with_its_prefix(by_the_host: bool, asked: str) -> None:
+    app = make_app()
+    with pytest.warns(FastAPIDeprecationWarning) if by_the_host else nullcontext():
+        host = FastAPI(root_path="/shop" if by_the_host else "")
+    app.mount(host)
+    server = httpx2.ASGITransport(app=host, root_path="" if by_the_host else "/shop")
+    async with app.lifespan(worker=False), httpx2.AsyncClient(transport=server, base_url="http://localhost") as http:
+        job = await submit(http, "greet", f"{asked}/jobs", name="Ada")
+        assert job["urls"]["self"] == f"/shop/jobs/{job['id']}"
+        for path in ("", "/", f"/{job['id']}", f"/{job['id']}/events"):
+            assert (await http.get(f"{asked}/jobs{path}")).status_code == 200, path
+        absent = await http.get(f"{asked}/jobs/a/b/c")
+        assert (absent.status_code, absent.json()["instance"]) == (404, "/shop/jobs/a/b/c")
+        assert (await http.get(f"{asked}/jobsx")).status_code == 404
 
 
 async def test_a_websocket_works_in_a_host_under_plain_uvicorn(caplog: pytest.LogCaptureFixture) -> None:

@@ -157,9 +157,11 @@ class BareMount(Mount):
         path = below_root(scope) if scope["type"] in ("http", "websocket") else None
         if path is None or (path != self.path and not path.startswith(self.path + "/")):
             return Match.NONE, {}
-        root = scope.get("root_path", "")
+        root = scope.get("root_path", "").rstrip("/")
         outer = {"app_root_path": scope.get("app_root_path", root), "path_params": dict(scope.get("path_params", {}))}
-        return Match.FULL, outer | {"root_path": root + self.path, "endpoint": self.app}
+        # What a proxy cuts off, a server puts back into the path; FastAPI(root_path=...) only says what it was.
+        whole = {"root_path": root + self.path, "path": root + path or "/"}
+        return Match.FULL, outer | whole | {"endpoint": self.app}
 
 
 def _other_method(method: str, methods: set[str]) -> Response:

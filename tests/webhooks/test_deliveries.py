@@ -281,7 +281,8 @@ async def test_a_receiver_that_always_fails_is_tried_ten_times_over_three_days_a
         await app.sweep()
         times.append(clock.now())
     pauses = [after - before for before, after in pairwise(times)]
-    assert pauses == [pytest.approx(pause, rel=0.1, abs=0.1) for pause in PAUSES]
+    # A tenth either way, and the hundredth that each is late.
+    assert pauses == [pytest.approx(pause, rel=0.11) for pause in PAUSES]
     delivery = await the_delivery(app, job)
     assert (delivery.status, len(delivery.tries)) == ("given_up", 10)
     assert len(receiver.got) == 10 and len(receiver.ids) == 1

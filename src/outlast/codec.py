@@ -34,7 +34,7 @@ class Codec:
     def __init__(self, annotation: Any, what: str, advice: str = ANNOTATE) -> None:
         self.what = what
         self.advice = advice
-        self._adapter = None if annotation is Any else _adapter(annotation)
+        self._adapter = None if annotation is Any else _adapter(annotation, what)
 
     def encode(self, value: Any) -> str:
         """The value as JSON text. Raises NotJson, with the path to the culprit."""
@@ -63,6 +63,7 @@ class Codec:
         try:
             return adapter.dump_python(adapter.validate_python(value), mode="json", by_alias=True)
         except misfit() as error:
+            _require_awaited(value, self, "$")
             raise Misfit(self.what, *_first(error)) from error
         except _unwritable() as error:
             raise NotJson(self.what, "$", f"{type(value).__name__} ({error})", self.advice) from error
@@ -124,11 +125,17 @@ def _hashed_adapter(annotation: Any) -> "TypeAdapter[Any]":
     return _new_adapter(annotation)
 
 
-def _adapter(annotation: Any) -> "TypeAdapter[Any]":
+def _adapter(annotation: Any, what: str) -> "TypeAdapter[Any]":
+    """Raises ConfigurationError for an annotation whose values have no form in JSON."""
     try:
         return _hashed_adapter(annotation)
     except TypeError:  # an annotation such as Annotated[int, []] cannot be hashed
         return _new_adapter(annotation)
+    except RuntimeError as error:  # the root of what pydantic raises for a type that it does not know
+        shown = getattr(annotation, "__name__", annotation)
+        raise ConfigurationError(
+            f"{what} is annotated as {shown}, which has no form in JSON; make that a dataclass or a pydantic model"
+        ) from error
 
 
 def _new_adapter(annotation: Any) -> "TypeAdapter[Any]":
@@ -155,7 +162,14 @@ def _require_plain(value: Any, codec: Codec, path: str) -> None:
     elif isinstance(value, int) and not -UNREADABLE < value < UNREADABLE:
         raise NotJson(codec.what, path, "a whole number of more than 4300 digits", "write it as text")
     elif not isinstance(value, SCALARS):
+        _require_awaited(value, codec, path)
         raise NotJson(codec.what, path, f"a value of type {type(value).__name__}", codec.advice)
+
+
+def _require_awaited(value: Any, codec: Codec, path: str) -> None:
+    if inspect.iscoroutine(value):
+        value.close()
+        raise NotJson(codec.what, path, "a coroutine", f"`await` was forgotten before {value.__qualname__}(...)")
 
 
 def _text_of(value: Any) -> str:

@@ -6,7 +6,7 @@ written before.
 
 import asyncio
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,7 +165,8 @@ def digest_of(name: str, arguments: Any, unseen: type) -> str:
         return hashlib.sha256(canonical(data).encode()).hexdigest()[:24]
     except (ValueError, TypeError, RecursionError) as error:
         advice = "bind it with a closure: `lambda: fn(thing)`"
-        raise NotJson(f"an argument of step {name!r}", "$", str(error).splitlines()[0][:200], advice) from None
+        found = f"a value ({str(error).splitlines()[0][:200]})"
+        raise NotJson(f"an argument of step {name!r}", "$", found, advice) from None
 
 
 def _without(value: Any, unseen: type) -> Any:
@@ -173,4 +174,13 @@ def _without(value: Any, unseen: type) -> Any:
         return None
     if isinstance(value, list | tuple):
         return [_without(item, unseen) for item in value]
-    return {key: _without(item, unseen) for key, item in value.items()} if isinstance(value, dict) else value
+    if isinstance(value, dict):
+        return {key: _without(item, unseen) for key, item in value.items()}
+    return _in_order(value) if isinstance(value, set | frozenset) else value
+
+
+def _in_order(items: Collection[Any]) -> list[Any]:
+    """A set comes in another order in each process."""
+    from pydantic_core import to_jsonable_python
+
+    return sorted(to_jsonable_python(list(items), by_alias=True), key=canonical)

@@ -106,6 +106,22 @@ async def test_other_arguments_are_another_call_and_the_log_says_so(app: Outlast
     assert logs == ["step 'double' was called with other arguments than before, so it ran again"]
 
 
+async def test_a_set_is_the_same_argument_in_whatever_order_it_comes(app: Outlast) -> None:
+    words: list[set[int]] = [{0, 8}, {8, 0}]
+    assert list(words[0]) != list(words[1])  # as of text in two processes
+    ran: list[int] = []
+
+    @app.handler(retries=1, backoff=0)
+    async def plan(ctx: Context) -> None:
+        await ctx.step("use", lambda *args: ran.append(1), {"words": [words[ctx.attempt - 1]]}, frozenset({"a"}))
+        if ctx.attempt == 1:
+            raise RuntimeError("again")
+
+    async with app.working():
+        job = await app.wait(await plan.submit(), 10)
+    assert (job.status, ran) == (Status.COMPLETED, [1])
+
+
 async def test_equal_calls_are_told_apart_by_their_order(app: Outlast) -> None:
     drawn = iter(range(100))
 
@@ -265,7 +281,22 @@ async def test_an_argument_that_json_cannot_hold_is_refused_with_advice(app: Out
         job = await app.wait(await plan.submit(), 10)
     assert job.last_error is not None
     assert job.last_error.code == "result_not_json"
+    assert "an argument of step 'use' holds a value (Unable to serialize" in job.last_error.message
     assert "bind it with a closure" in job.last_error.message
+
+
+@pytest.mark.parametrize("annotated", [True, False])
+async def test_a_step_that_was_not_awaited_is_told_of(app: Outlast, annotated: bool) -> None:
+    async def plan(ctx: Context) -> Any:
+        return ctx.step("use", lambda: 1)
+
+    if annotated:
+        plan.__annotations__["return"] = int
+    handler = app.handler(plan)
+    async with app.working():
+        job = await app.wait(await handler.submit(), 10)
+    assert job.last_error is not None
+    assert job.last_error.message.endswith("; `await` was forgotten before Context.step(...)")
 
 
 async def test_caps_end_the_attempt_and_are_not_retried(url: str) -> None:

@@ -102,3 +102,5 @@ def test_a_failure_that_cannot_be_meant_is_refused() -> None:
         FailAt(step="write", times=0)
     with pytest.raises(ValueError, match="give `kill` or `error`"):
         FailAt(step=1, kill=True, error=ValueError)
+    with pytest.raises(ValueError, match="before, unrecorded, after"):
+        FailAt(step=1, when="befor")  # type: ignore[arg-type]  # it would come about without failing anything

@@ -1,7 +1,7 @@
 """Failures that a test plans: at which step of a job, at which moment, and how."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 Moment = Literal["before", "unrecorded", "after"]
 
@@ -33,6 +33,8 @@ class FailAt:
     def __post_init__(self) -> None:
         if (isinstance(self.step, int) and self.step < 1) or self.times < 1:
             raise ValueError(f"{self}: steps are counted from 1 on, and it happens at least once")
+        if self.when not in get_args(Moment):
+            raise ValueError(f"{self}: `when` is one of {', '.join(get_args(Moment))}")
         if self.kill and self.error is not None:
             raise ValueError(f"{self}: a worker that dies raises nothing; give `kill` or `error`")
 

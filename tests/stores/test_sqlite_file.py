@@ -54,7 +54,7 @@ def test_a_store_in_memory_has_a_url_of_its_own(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "url", ["sqlite://jobs.db", "sqlite:///jobs.db?synchronous=off", "sqlite:///j.db?durability=off"]
+    "url", ["sqlite://jobs.db", "sqlite:jobs.db", "sqlite:///jobs.db?synchronous=off", "sqlite:///j.db?durability=off"]
 )
 def test_a_url_that_says_something_else_is_refused_with_the_way_out(url: str) -> None:
     with pytest.raises(ConfigurationError, match=r"sqlite:///relative|durability=process"):

@@ -36,8 +36,9 @@ def place_of(url: str) -> Place:
     """Three slashes begin a relative path, four an absolute one."""
     parts = urlsplit(url)
     path = unquote(parts.path)[1:]
-    if parts.netloc:
-        raise ConfigurationError(f"{url!r} names a host; a file is sqlite:///relative.db or sqlite:////absolute.db")
+    if parts.netloc or (parts.path and not parts.path.startswith("/")):
+        named = "names a host" if parts.netloc else "has no slashes"
+        raise ConfigurationError(f"{url!r} {named}; a file is sqlite:///relative.db or sqlite:////absolute.db")
     if path in ("", ":memory:"):
         raise ConfigurationError(f"{url!r} names no file; memory:// is the store that keeps nothing")
     options = dict(parse_qsl(parts.query, keep_blank_values=True))

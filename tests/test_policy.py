@@ -116,7 +116,23 @@ def test_a_duration_is_written_as_people_write_it(written: Any, value: float) ->
 
 @pytest.mark.parametrize(
     "written",
-    ["", "15", "m", "15 m", "-5s", "5s!", "1e3s", "٣s", "1_0s", -1, float("nan"), float("inf"), timedelta(-1)],
+    [
+        "",
+        "15",
+        "m",
+        "15 m",
+        "-5s",
+        "5s!",
+        "1e3s",
+        "٣s",
+        "1_0s",
+        -1,
+        float("nan"),
+        float("inf"),
+        timedelta(-1),
+        None,
+        [5],
+    ],
 )
 def test_what_is_no_duration_is_refused(written: Any) -> None:
     with pytest.raises(ValueError, match="duration"):

@@ -16,19 +16,19 @@ from outlast.capture import capturing
 from outlast.context import Context
 from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
 from outlast.follow import Hub
-from outlast.handler import BlockingFunction, Function, Handler, Options, Register, settings_of
+from outlast.handler import BlockingFunction, Function, Handler, Options, Register, require_known, settings_of
 from outlast.hooks import Hook, Hooks, Moment, checked
 from outlast.job import Job, NewJob, Priority
 from outlast.observe import Observe
 from outlast.opened import Opened, connected
-from outlast.policy import Duration, Limits, seconds
+from outlast.policy import Duration, Limits, lease_time, seconds, slots
 from outlast.push import Caller, Publishes, Push, chosen_push
 from outlast.runtime import Runtime
 from outlast.secret import signing_secrets
 from outlast.slices import Slices
 from outlast.stores.base import LEASE, Joins, Store
 from outlast.stores.batching import Batched
-from outlast.stores.default import default_store
+from outlast.stores.default import default_store, named_or_store
 from outlast.submission import prepare
 from outlast.sweep import Sweeper
 from outlast.tokens import Tokens
@@ -74,6 +74,8 @@ class Outlast(Workerless):
     `with app` does in code without an event loop, which calls the verbs by `app.sync`.
 
     `tokens` mints what a browser may be given in place of a key; see `Tokens`.
+
+    Raises ConfigurationError or ValueError for an argument that cannot be meant.
     """
 
     def __init__(
@@ -92,11 +94,11 @@ class Outlast(Workerless):
         cors: Collection[str] = (),
     ) -> None:
         super().__init__(limits or Limits())
-        self.store = store
+        self.store = named_or_store(store)
         self._resources: Lifespan = lifespan or (lambda app: nullcontext())
-        self.concurrency = concurrency
+        self.concurrency = slots(concurrency)
         self.grace = seconds(grace)
-        self.lease = seconds(lease)
+        self.lease = lease_time(lease)
         self.push = chosen_push(push, os.environ)
         self.cors = cors
         self.observe = Observe()
@@ -203,9 +205,10 @@ class Outlast(Workerless):
     async def submit(self, type: str, payload: Mapping[str, Any] | None = None, **options: Unpack[Options]) -> Job[Any]:
         """Store a job of a type by name; see `Handler.submit`.
 
-        Raises InvalidRequest with code `unknown_type` if there is no such handler.
+        Raises InvalidRequest with code `unknown_type` if there is no such handler, TypeError for an unknown option.
         """
         handler = self._handler(type)
+        require_known(options, Options.__annotations__, "option")
         return await self._submit_payload(handler, handler.encode(payload or {}), options)
 
     async def submit_json(self, type: str, payload_json: str, **options: Unpack[Options]) -> tuple[Job[Any], bool]:

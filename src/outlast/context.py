@@ -306,8 +306,7 @@ class Context:
         """Append text to a channel that readers follow live. Returns at once; it is sent within 50 ms or 4 KB."""
         if not isinstance(text, str):
             raise TypeError(f"write takes text, not {type(text).__name__}")
-        if not isinstance(channel, str) or not 1 <= len(channel) <= self._limits.name or not channel.isprintable():
-            raise ValueError(f"a channel is named by 1 to {self._limits.name} printable characters")
+        self._limits.require_name(channel, "a channel")
         if not text:
             return
         frame = _frame.get()
@@ -363,9 +362,11 @@ class Context:
         timeout: seconds, a timedelta or `2d`; None waits for ever. An `asyncio.timeout` around the call is no use, for
             the call does not return before the job has parked.
 
-        Raises SignalTimeout when the time is over, in every later attempt too; HandlerError within a step.
+        Raises SignalTimeout when the time is over, in every later attempt too; HandlerError within a step; ValueError
+        for a name that no signal can have.
         """
         self._require_open("wait_for")
+        self._limits.require_name(signal, "a signal")
         step = await self._begun(f"wait_for {signal}", None if timeout is None else self._duration(timeout))
         while step.status != "completed":
             step = await self._signal_or_due(step, signal)

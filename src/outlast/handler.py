@@ -159,7 +159,12 @@ class Handler(Generic[P, T]):
     def encode(self, payload: Mapping[str, Any]) -> str:
         """A payload of Python values as JSON text. Raises InvalidRequest."""
         try:
-            model = self._model.model_validate(dict(payload))
+            fields = dict(payload)
+        except (TypeError, ValueError):
+            detail = f"a mapping with the parameters of {self.name}, not {type(payload).__name__}"
+            raise InvalidRequest(f"/payload: {detail}", errors=[{"pointer": "/payload", "detail": detail}]) from None
+        try:
+            model = self._model.model_validate(fields)
         except codec.misfit() as error:
             raise _refused(self.name, error) from None
         try:
@@ -256,41 +261,86 @@ def require_known(given: Iterable[str], known: Iterable[str], what: str) -> None
 
 def settings_of(fn: Callable[..., Any], asked: Mapping[str, Any], limits: Limits) -> Settings:
     """The arguments of `@app.handler(...)` as settings. Raises ConfigurationError for what cannot be meant."""
+    if not callable(fn):
+        raise ConfigurationError(f"{fn!r} is no function; settings are given by name: @app.handler(name=...)")
     require_known(asked, SETTINGS, "setting")
     name = str(asked.get("name") or getattr(fn, "__name__", ""))
     if not 1 <= len(name) <= limits.name or not all(c.isascii() and (c.isalnum() or c in "._:-") for c in name):
         raise ConfigurationError(f"handler name {name!r}: letters, digits and ._:- only, at most {limits.name}")
-    times = {key: None if asked[key] is None else seconds(asked[key]) for key in _TIMES if key in asked}
-    pause = asked.get("backoff", (2.0, 300.0))
-    first, longest = pause if isinstance(pause, tuple) else (pause, 300.0)
-    retries = asked.get("retries", 3)
-    if isinstance(retries, bool) or not isinstance(retries, int) or not 0 <= retries <= limits.max_retries:
-        raise ConfigurationError(f"handler {name!r}: retries is a whole number from 0 to {limits.max_retries}")
-    priority, steps = asked.get("priority", "normal"), asked.get("steps", ())
-    if priority not in RANK:
-        raise ConfigurationError(f"handler {name!r}: priority is one of {', '.join(RANK)}")
-    if isinstance(steps, str):
-        raise ConfigurationError(f"handler {name!r}: steps is a list of names, not one text")
-    return Settings(
-        name=name,
-        retries=retries,
-        backoff=(seconds(first), seconds(longest)),
-        priority=priority,
-        steps=tuple(steps),
-        max_payload=_size(asked.get("max_payload")),
-        **times,  # type: ignore[arg-type]  # only `keep` may not be None, and its annotation says so
-    )
+    try:
+        return Settings(
+            name=name,
+            retries=_retries(asked.get("retries", 3), limits.max_retries),
+            backoff=_backoff(asked.get("backoff", (2.0, 300.0))),
+            priority=_priority(asked.get("priority", "normal")),
+            steps=_steps(asked.get("steps", ())),
+            max_payload=_size(asked.get("max_payload")),
+            **{key: _time(key, asked[key]) for key in _TIMES if key in asked},
+        )
+    except ValueError as error:
+        raise ConfigurationError(f"handler {name!r}: {error}") from None
 
 
-def _size(size: int | str | None) -> int | None:
-    if size is None or isinstance(size, int):
+def _retries(value: Any, most: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+        raise ValueError(f"retries is a whole number from 0 to {most}")
+    return value
+
+
+def _backoff(value: Any) -> tuple[float, float]:
+    pair = value if isinstance(value, tuple) else (value, None)
+    if len(pair) != 2:
+        raise ValueError("backoff is the first pause, or a pair of that and the longest")
+    first = _duration("backoff", pair[0])
+    return first, max(first, LONGEST_PAUSE) if pair[1] is None else _duration("backoff", pair[1])
+
+
+def _priority(value: Any) -> Priority:
+    for priority in RANK:
+        if value == priority:
+            return priority
+    raise ValueError(f"priority is one of {', '.join(RANK)}")
+
+
+def _steps(names: Any) -> tuple[str, ...]:
+    if isinstance(names, str) or not isinstance(names, Sequence) or not all(isinstance(name, str) for name in names):
+        raise ValueError("steps is a list of names")
+    return tuple(names)
+
+
+def _time(setting: str, value: Any) -> Any:
+    """None, where that means no limit; an ended job has a time that it stays."""
+    if value is None and setting != "keep":
+        return None
+    time = _duration(setting, value)
+    if time > MOST_DAYS * 86400.0:
+        raise ValueError(f"{setting}: at most {MOST_DAYS}d")
+    if time == 0 and setting == "timeout":
+        raise ValueError("timeout: more than 0 seconds, or None for no limit")
+    return time
+
+
+def _duration(setting: str, value: Any) -> float:
+    try:
+        return seconds(value)
+    except ValueError as error:
+        raise ValueError(f"{setting}: {error}") from None
+
+
+def _size(given: Any) -> int | None:
+    number, _, unit = given.partition(" ") if isinstance(given, str) else ("", "", "")
+    size = int(number) * SIZES[unit] if unit in SIZES and number.isdecimal() else given
+    if size is None or (isinstance(size, int) and not isinstance(size, bool) and size > 0):
         return size
-    number, _, unit = size.partition(" ")
-    if unit not in SIZES or not number.isdigit():
-        raise ConfigurationError(f"a size is written like 8 MiB, not {size!r}")
-    return int(number) * SIZES[unit]
+    raise ValueError(f"max_payload is a number of bytes, or text like 8 MiB, not {given!r}")
 
 
 SETTINGS = ("name", "timeout", "retries", "backoff", "priority", "deadline", "keep", "steps", "max_payload")
 _TIMES = ("timeout", "deadline", "keep")
 SIZES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20}
+
+LONGEST_PAUSE = 300.0
+"""Seconds that the longest pause between two attempts takes, where none is named and the first is no longer."""
+
+MOST_DAYS = 36_500
+"""Of a handler's times: a hundred years, so that every time of a job can be written as a date."""

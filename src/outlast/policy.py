@@ -107,6 +107,11 @@ class Limits:
             elif isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= NO_LIMIT:
                 raise ValueError(f"limits.{one.name} is a number of 0 or more, not {value!r}")
 
+    def require_name(self, name: object, what: str) -> None:
+        """Raise ValueError unless this can name what it is to name: a signal, a channel."""
+        if not isinstance(name, str) or not 1 <= len(name) <= self.name or not name.isprintable():
+            raise ValueError(f"{what} is named by 1 to {self.name} printable characters")
+
 
 Duration = str | float | timedelta
 
@@ -121,10 +126,17 @@ def seconds(duration: Duration) -> float:
     elif isinstance(duration, str):
         value = _parsed(duration)
     else:
-        value = float(duration)
+        value = _number(duration)
     if not 0 <= value < inf:
         raise ValueError(f"a duration is a finite number of seconds of 0 or more, not {duration!r}")
     return value
+
+
+def _number(given: object) -> float:
+    try:
+        return float(given)  # type: ignore[arg-type]  # what is no number is refused
+    except (TypeError, OverflowError):
+        raise ValueError(f"a duration is a number of seconds, a timedelta or text like 90s, not {given!r}") from None
 
 
 def _parsed(text: str) -> float:
@@ -135,3 +147,20 @@ def _parsed(text: str) -> float:
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 DURATION = rf"(?:[0-9]+(?:\.[0-9]+)?(?:{'|'.join(UNITS)}))+"
+
+
+MOST_SLOTS = 10_000
+
+
+def slots(concurrency: int) -> int:
+    """How many jobs a worker runs at once, if it is a number of such. Raises ValueError."""
+    if isinstance(concurrency, bool) or not isinstance(concurrency, int) or not 1 <= concurrency <= MOST_SLOTS:
+        raise ValueError(f"concurrency is a whole number from 1 to {MOST_SLOTS}, not {concurrency!r}")
+    return concurrency
+
+
+def lease_time(lease: Duration) -> float:
+    """For how many seconds a lease is good, if it is good at all. Raises ValueError."""
+    if (time := seconds(lease)) == 0:
+        raise ValueError("a lease lasts more than 0 seconds")
+    return time

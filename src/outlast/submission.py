@@ -34,7 +34,7 @@ def prepare(
     if len(payload_json.encode()) > allowed:
         _refuse("/payload", f"the payload is larger than {allowed} bytes", code="payload_too_large")
     priority = options.get("priority") or settings.priority
-    if priority not in RANK:
+    if not isinstance(priority, str) or priority not in RANK:
         _refuse("/priority", f"priority is one of {', '.join(RANK)}")
     deadline = _duration(options.get("deadline"), "/deadline", limits.delay)
     deadline = settings.deadline if deadline is None else deadline
@@ -118,7 +118,7 @@ def _trace(value: str | None) -> str | None:
 
 
 def _tags(values: Any, limits: Limits) -> tuple[str, ...]:
-    if isinstance(values, str) or len(values) > limits.tags:
+    if isinstance(values, str) or not isinstance(values, Sequence) or len(values) > limits.tags:
         _refuse("/tags", f"tags is a list of at most {limits.tags}")
     for number, tag in enumerate(values):
         _text(tag, f"/tags/{number}", limits.tag, str.isprintable)

@@ -258,7 +258,7 @@ class Verbs(ABC):
 
         `key` makes a repeat harmless: the same key counts once. Raises JobNotFound; JobConflict once the job has ended.
         """
-        if not 1 <= len(name) <= self.limits.name or not name.isprintable():
+        if not isinstance(name, str) or not 1 <= len(name) <= self.limits.name or not name.isprintable():
             detail = f"a signal's name is text of 1 to {self.limits.name} printable characters"
             raise InvalidRequest(detail, errors=[{"pointer": "/name", "detail": detail}])
         left = Signal(name=name, value=_signal_value(value, self.limits), key=key)
@@ -436,10 +436,22 @@ class Verbs(ABC):
         before: str | None = None,
         limit: int = 50,
     ) -> Sequence[Job[Any]]:
-        """A page of jobs, newest first, without payloads and results; `before` is the last id of the page before."""
-        asked = [status] if isinstance(status, str) else status
-        statuses = None if asked is None else frozenset(Status(one) for one in asked)
+        """A page of jobs, newest first, without payloads and results; `before` is the last id of the page before.
+
+        Raises InvalidRequest for a status that is none, or a limit below 1.
+        """
+        if limit < 1:
+            raise InvalidRequest(f"a page has 1 job or more, not {limit}")
+        statuses = None if status is None else _statuses([status] if isinstance(status, str) else status)
         return await self.find(Query(owner=owner, status=statuses, type=type, tag=tag, before=before, limit=limit))
+
+
+def _statuses(words: Sequence[Status | str]) -> frozenset[Status]:
+    wrong = [word for word in words if word not in tuple(Status)]
+    if wrong:
+        detail = f"there is no status {wrong[0]!r}; known are {', '.join(Status)}"
+        raise InvalidRequest(detail, errors=[{"pointer": "/status", "detail": detail}])
+    return frozenset(map(Status, words))
 
 
 def _signal_value(value: Any, limits: Limits) -> str:
@@ -453,6 +465,9 @@ def _signal_value(value: Any, limits: Limits) -> str:
 
 
 def id_of(job: Job[Any] | str) -> str:
+    """The id. Raises TypeError for what is neither a job nor its id."""
+    if not isinstance(job, str | Job):
+        raise TypeError(f"a job or its id is wanted, not {type(job).__name__}")
     return job if isinstance(job, str) else job.id
 
 

@@ -213,6 +213,13 @@ def test_a_worker_takes_the_types_it_is_told_to(place: Place) -> None:
         assert place.job(greeting)["status"] == "completed"
 
 
+def test_a_worker_that_is_told_to_take_nothing_is_refused(place: Place) -> None:
+    for options in (["--only", ""], ["--only", "greet", "--except", "greet"]):
+        done = place.run("worker", APP, *options)
+        assert done.returncode == 2
+        assert "leave no type to take; known are" in done.stderr
+
+
 def test_a_type_that_no_handler_has_is_named(place: Place) -> None:
     for option in ("--only", "--except"):
         done = place.run("worker", APP, option, "great", "--burst")

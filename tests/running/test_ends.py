@@ -411,6 +411,17 @@ async def test_waiting_for_a_job_has_a_limit_and_the_job_goes_on(app: Outlast) -
     assert (await app.get(job.id)).status is Status.QUEUED
 
 
+async def test_a_question_that_cannot_be_meant_is_answered_with_what_can(app: Outlast) -> None:
+    with pytest.raises(InvalidRequest, match=r"no status 'faild'; known are queued, .*, failed"):
+        await app.list(status=["completed", "faild"])
+    with pytest.raises(InvalidRequest, match="1 job or more"):
+        await app.list(limit=0)
+    with pytest.raises(InvalidRequest, match="text of 1 to 128"):
+        await app.signal("job_1", 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a job or its id is wanted, not NoneType"):
+        await app.get(None)  # type: ignore[arg-type]
+
+
 async def test_owners_do_not_see_each_others_jobs(app: Outlast) -> None:
     @app.handler
     async def works(ctx: Context) -> None: ...
@@ -450,6 +461,9 @@ async def test_the_same_idempotency_key_gives_the_same_job(app: Outlast) -> None
         ({"retries": 1000}, "/maxRetries"),
         ({"retries": True}, "/maxRetries"),
         ({"priority": "urgent"}, "/priority"),
+        ({"priority": ["high"]}, "/priority"),
+        ({"delay": [5]}, "/delay"),
+        ({"tags": None}, "/tags"),
         ({"tags": [str(n) for n in range(11)]}, "/tags"),
         ({"tags": ["x" * 65]}, "/tags/0"),
         ({"tags": [7]}, "/tags/0"),
@@ -491,6 +505,10 @@ async def test_wrong_payloads_are_refused_by_field_and_store_nothing(app: Outlas
     assert pointers == ["/payload/keywords", "/payload/objective", "/payload/keywords/1", "/payload/extra"]
     with pytest.raises(InvalidRequest, match="known are plan"):
         await app.submit("plam", {})
+    with pytest.raises(InvalidRequest, match="/payload: a mapping with the parameters of plan, not int"):
+        await app.submit("plan", 7)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="there is no option 'objective'"):
+        await app.submit("plan", objective="x", keywords=[])  # type: ignore[call-arg]
     assert await app.count() == {}
 
 

@@ -45,6 +45,17 @@ async def test_a_signal_sent_before_the_wait_is_not_lost(app: Outlast) -> None:
     assert "job.waiting" not in [event.type for event in await app.events(job.id)]
 
 
+async def test_a_wait_for_a_signal_that_nobody_can_send_is_refused(app: Outlast) -> None:
+    @app.handler(retries=0)
+    async def waits(ctx: Context) -> None:
+        await ctx.wait_for("")
+
+    async with app.working():
+        job = await app.wait(await waits.submit(), 10)
+    assert job.last_error is not None
+    assert "a signal is named by 1 to 128 printable characters" in job.last_error.message
+
+
 async def test_the_same_signal_key_counts_once(app: Outlast) -> None:
     @app.handler
     async def waits(ctx: Context) -> None: ...

@@ -13,6 +13,7 @@ from outlast.cli import env
 from outlast.cli.address import is_loopback
 from outlast.cli.exits import DONE, STUCK, Refused
 from outlast.cli.signals import Terminated, asked_to_stop, ends_cleanly
+from outlast.policy import MOST_SLOTS
 from outlast.web.keys import RECIPE
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ logger = logging.getLogger("outlast")
 app_argument = click.argument("place", metavar="MODULE:APP")
 store_option = click.option("--store", metavar="URL", help="Instead of the app's store and OUTLAST_STORE.")
 concurrency_option = click.option(
-    "--concurrency", metavar="N", type=click.IntRange(1, 10_000), help="Jobs at once; by default as the app says."
+    "--concurrency", metavar="N", type=click.IntRange(1, MOST_SLOTS), help="Jobs at once; by default as the app says."
 )
 
 
@@ -99,7 +100,10 @@ def chosen(app: "Outlast", only: str | None, leave: str | None) -> frozenset[str
     """The types that a worker takes."""
     known = frozenset(app.handlers)
     taken = known if only is None else _types(only, known)
-    return taken - _types(leave, known) if leave is not None else taken
+    left = taken - _types(leave, known) if leave is not None else taken
+    if not left and (only, leave) != (None, None):
+        raise Refused(f"--only and --except leave no type to take; known are {', '.join(sorted(known)) or 'none'}")
+    return left
 
 
 def _types(text: str, known: frozenset[str]) -> frozenset[str]:

@@ -1,6 +1,7 @@
 """Which store it is where the app names none: what the environment says, else a file in the current folder."""
 
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError, StoreRefused
@@ -17,6 +18,13 @@ def default_store(environ: Mapping[str, str]) -> str:
     if not named and environ.get("SUPABASE_URL"):
         raise ConfigurationError(f"SUPABASE_URL names no database. {SUPABASE}; or name another store by OUTLAST_STORE")
     return named or DEFAULT_STORE
+
+
+def named_or_store(store: Any) -> Any:
+    """What an app was given for a store, if it is a URL, a store, or None. Raises ConfigurationError."""
+    if store is None or isinstance(store, str) or hasattr(store, "claim"):
+        return store
+    raise ConfigurationError(f"{store!r} is no store; write its URL, such as sqlite:///path/of/outlast.db")
 
 
 def require_lasting(url: str, environ: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ of it before a test asks for a fixture.
 """
 
 from collections.abc import Iterator
-from pkgutil import resolve_name
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +21,8 @@ or make it a fixture in conftest.py:
     def outlast_app():
         return app"""
 
+NOT_THERE = "there is no module {!r}; write MODULE:APP, such as shop.jobs:app, with its folder in `pythonpath`"
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addini("outlast_app", "MODULE:APP, the app of Outlast that the fixture `jobs` tests")
@@ -34,9 +36,16 @@ def outlast_app(pytestconfig: pytest.Config) -> "Outlast":
     place = pytestconfig.getini("outlast_app")
     if not place:
         pytest.fail(WHICH, pytrace=False)
-    app = resolve_name(place)
+    module, _, name = place.partition(":")
+    try:
+        app = getattr(import_module(module), name, None)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # it is there, and what it imports is not
+        pytest.fail(f"outlast_app = {place!r}: {NOT_THERE.format(error.name)}", pytrace=False)
     if not isinstance(app, Outlast):
-        pytest.fail(f"outlast_app = {place!r} is a {type(app).__name__}, not an Outlast()", pytrace=False)
+        found = "nothing" if app is None else f"a {type(app).__name__}"
+        pytest.fail(f"outlast_app = {place!r} is {found}, not an Outlast(); write MODULE:APP", pytrace=False)
     return app
 
 

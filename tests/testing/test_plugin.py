@@ -65,13 +65,22 @@ def test_a_fixture_of_the_project_names_it_as_well(tmp_path: Path) -> None:
     ("named", "said"),
     [
         ("", 'outlast_app = "shop.jobs:app"'),
-        ("twice:other", "outlast_app = 'twice:other' is a int, not an Outlast()"),
-        ("thrice:app", "No module named 'thrice'"),
+        ("twice:other", "outlast_app = 'twice:other' is a int, not an Outlast(); write MODULE:APP"),
+        ("twice:nope", "outlast_app = 'twice:nope' is nothing, not an Outlast()"),
+        ("thrice:app", "outlast_app = 'thrice:app': there is no module 'thrice'; write MODULE:APP"),
     ],
 )
 def test_an_app_that_is_not_found_is_told_of(tmp_path: Path, named: str, said: str) -> None:
     printed = pytest_in(tmp_path, "-o", f"outlast_app={named}", twice=APP, test_twice=TESTS)
-    assert said in printed and "3 errors" in printed
+    assert said in printed and "3 errors" in printed and "Traceback" not in printed
+
+
+def test_an_app_whose_import_fails_shows_where(tmp_path: Path) -> None:
+    test = "def test_it(jobs):\n    pass\n"
+    printed = pytest_in(
+        tmp_path, "-o", "outlast_app=once:app", "--tb=short", once="import nothing_like\n", test_it=test
+    )
+    assert "once.py:1: in <module>" in printed
 
 
 def test_a_run_that_does_not_use_it_does_not_import_outlast(tmp_path: Path) -> None:

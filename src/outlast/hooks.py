@@ -68,7 +68,7 @@ class Hooks:
             told(job, change)
         status = change.set.get("status")
         if status is not None and status in self._registered:
-            self.fire(status, change.applied(job), error)
+            self.fire(str(status), change.applied(job), error)
 
     def fire(self, moment: str, job: Job[Any], error: BaseException | None = None) -> None:
         """Call what is registered for the moment, soon; of one job, moment after moment. Returns at once."""

@@ -101,6 +101,7 @@ async def test_a_hook_neither_delays_nor_breaks_a_job(app: Outlast, caplog: pyte
     @app.on("completed")
     def next_one(job: Job[Any], error: BaseException | None) -> None:
         called.append("next")
+        raise SystemExit(3)
 
     @app.handler
     async def works(ctx: Context) -> str:
@@ -111,8 +112,9 @@ async def test_a_hook_neither_delays_nor_breaks_a_job(app: Outlast, caplog: pyte
         assert called == []
         may_go.set()
     assert called == ["broken", "next"]
-    [line] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    line, next_line = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "the hook broken for 'started' failed" in line.getMessage()
+    assert "the hook next_one for 'completed' failed" in next_line.getMessage()
     assert line.exc_info is not None and line.exc_info[0] is SystemExit
 
 

@@ -6,7 +6,7 @@ written before.
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Container, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +36,9 @@ class Frame:
 
 WAITED = ":-"
 """Stands in the key of a wait where the digest of a call's arguments would."""
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types of values that hold no others."""
 
 TIMED_OUT = "{}"
 """The recorded outcome of a wait that gave up."""
@@ -170,13 +173,37 @@ def digest_of(name: str, arguments: Any, unseen: type) -> str:
 
 
 def _without(value: Any, unseen: type) -> Any:
+    if type(value) in PLAIN:
+        return value
     if isinstance(value, unseen):
         return None
     if isinstance(value, list | tuple):
         return [_without(item, unseen) for item in value]
     if isinstance(value, dict):
         return {key: _without(item, unseen) for key, item in value.items()}
-    return _in_order(value) if isinstance(value, set | frozenset) else value
+    if isinstance(value, set | frozenset):
+        return _in_order(value)
+    fields = _fields(value)
+    if fields and any(map(_holds_set, fields.values())):
+        return {name: _without(item, unseen) for name, item in fields.items()}
+    return value
+
+
+def _holds_set(value: Any) -> bool:
+    if type(value) in PLAIN:
+        return False
+    if isinstance(value, list | tuple):
+        return any(map(_holds_set, value))
+    within = value if isinstance(value, dict) else _fields(value)
+    return isinstance(value, set | frozenset) or any(map(_holds_set, within.values()))
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    """Those of a dataclass or a model; none of anything else."""
+    kind = type(value)
+    if hasattr(kind, "__dataclass_fields__"):
+        return {name: getattr(value, name, None) for name in kind.__dataclass_fields__}
+    return vars(value) if hasattr(kind, "__pydantic_serializer__") else {}
 
 
 def _in_order(items: Collection[Any]) -> list[Any]:

@@ -1,6 +1,7 @@
 """Steps: what they return is remembered, and read back as it was."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -106,14 +107,30 @@ async def test_other_arguments_are_another_call_and_the_log_says_so(app: Outlast
     assert logs == ["step 'double' was called with other arguments than before, so it ran again"]
 
 
-async def test_a_set_is_the_same_argument_in_whatever_order_it_comes(app: Outlast) -> None:
+class Brief(BaseModel):
+    words: set[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    briefs: list[Brief]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [lambda words: {"words": [words]}, lambda words: Brief(words=words), lambda words: Order([Brief(words=words)])],
+    ids=["in a list", "in a model", "in a dataclass"],
+)
+async def test_a_set_is_the_same_argument_in_whatever_order_it_comes(
+    app: Outlast, given: Callable[[set[int]], Any]
+) -> None:
     words: list[set[int]] = [{0, 8}, {8, 0}]
     assert list(words[0]) != list(words[1])  # as of text in two processes
     ran: list[int] = []
 
     @app.handler(retries=1, backoff=0)
     async def plan(ctx: Context) -> None:
-        await ctx.step("use", lambda *args: ran.append(1), {"words": [words[ctx.attempt - 1]]}, frozenset({"a"}))
+        await ctx.step("use", lambda *args: ran.append(1), given(words[ctx.attempt - 1]), frozenset({"a"}))
         if ctx.attempt == 1:
             raise RuntimeError("again")
 

@@ -35,6 +35,16 @@ def test_doctor_names_the_oldest_job_that_is_due(place: Place) -> None:
     until(lambda: re.search(r"oldest due +job_\w+ \(later, queued\), for 0 s", place.inside("doctor").stdout))
 
 
+def test_doctor_says_why_jobs_stay_queued(place: Place) -> None:
+    with place.serving("--no-worker"):
+        place.submit("greet", name="Ada")
+    said = "warning       no worker that lives takes jobs of greet, and 1 are queued"
+    assert said in place.inside("doctor", APP).stdout
+    assert "no worker that lives" not in place.inside("doctor", APP, env={"OUTLAST_PUSH": "cron:"}).stdout
+    place.ok("worker", APP, "--burst")
+    assert said not in place.inside("doctor", APP).stdout
+
+
 def test_doctor_tells_all_there_is(place: Place) -> None:
     with place.serving():
         until(lambda: "worker " in place.inside("doctor", APP).stdout)

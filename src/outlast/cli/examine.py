@@ -4,7 +4,7 @@ import asyncio
 import os
 import platform
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import fields
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -14,7 +14,7 @@ from outlast.app import Outlast
 from outlast.cli import env, relaxed
 from outlast.cli.exits import masked
 from outlast.cli.text import safe
-from outlast.job import Job
+from outlast.job import Job, Status
 from outlast.policy import NO_LIMIT, Limits
 from outlast.presence import WorkerInfo
 from outlast.secret import signing_secrets
@@ -43,7 +43,7 @@ def report(app: Outlast) -> Iterator[str]:
     yield from _push(app)
     for setting in (*relaxed.settings(app), *(() if keys else (relaxed.OPEN,))):
         yield _line("relaxed", setting)
-    yield from asyncio.run(_store(app.store or default_store(os.environ)))
+    yield from asyncio.run(_store(app.store or default_store(os.environ), pushed=app.push is not None))
 
 
 def _line(name: str, value: object) -> str:
@@ -91,7 +91,7 @@ def _caps(limits: Limits) -> Iterator[str]:
 # -- the store ------------------------------------------------------------------------------------------------------
 
 
-async def _store(chosen: str | Store) -> list[str]:
+async def _store(chosen: str | Store, *, pushed: bool) -> list[str]:
     if isinstance(chosen, str):
         require_lasting(chosen, os.environ)
     if isinstance(chosen, str) and (missing := missing_file(chosen)):
@@ -103,8 +103,10 @@ async def _store(chosen: str | Store) -> list[str]:
         lines += [_line("engine", f"{about.engine} {about.version}{schema}")]
         lines += [_line("durability", about.durability)]
         lines += [_line("warning", warning) for warning in about.warnings]
-        lines += [_worker_line(worker, store.now()) for worker in await presence.present(store)]
-        return lines + _jobs(await _by_status(store), await store.due(1), store.now())
+        workers, counts = await presence.present(store), await store.count(Query())
+        lines += [_worker_line(worker, store.now()) for worker in workers]
+        lines += [] if pushed else _not_taken(counts, workers)
+        return lines + _jobs(_by_status(counts), await store.due(1), store.now())
 
 
 def missing_file(url: str) -> str | None:
@@ -124,9 +126,17 @@ def _worker_line(worker: WorkerInfo, now: float) -> str:
     return _line("worker", f"{worker.id} on {at}; {doing}; {worker.ended} jobs ended{memory}")
 
 
-async def _by_status(store: Store) -> Counter[str]:
+def _not_taken(counts: Mapping[tuple[str, Status], int], workers: Collection[WorkerInfo]) -> Iterator[str]:
+    """Why jobs stay queued: no worker was started, or none has a handler of their type, which may have been renamed."""
+    taken = {type for worker in workers for type in worker.types}
+    for (type, status), count in sorted(counts.items()):
+        if status is Status.QUEUED and type not in taken:
+            yield _line("warning", f"no worker that lives takes jobs of {type}, and {count} are queued")
+
+
+def _by_status(found: Mapping[tuple[str, Status], int]) -> Counter[str]:
     counts: Counter[str] = Counter()
-    for (_, status), count in (await store.count(Query())).items():
+    for (_, status), count in found.items():
         counts[status.value] += count
     return counts
 

@@ -25,7 +25,7 @@ from outlast.calls import is_async
 from outlast.context import Context
 from outlast.errors import ConfigurationError, InvalidRequest, NotJson
 from outlast.job import RANK, Job, Priority
-from outlast.notation import pointer_part
+from outlast.notation import canonical, pointer_part
 from outlast.policy import Duration, Limits, seconds
 
 if TYPE_CHECKING:
@@ -168,9 +168,17 @@ class Handler(Generic[P, T]):
         except codec.misfit() as error:
             raise _refused(self.name, error) from None
         try:
-            return self._payload.encode(model.model_dump(mode="json", by_alias=True))
+            return self._payload.encode(self._dumped(model))
         except NotJson as error:
             raise InvalidRequest(str(error), errors=[{"pointer": "/payload", "detail": str(error)}]) from None
+
+    def _dumped(self, model: "BaseModel") -> dict[str, Any]:
+        """As JSON data; a set, which comes in another order in each process, in that of its items' JSON."""
+        dumped = model.model_dump(mode="json", by_alias=True)
+        for name, field in self._fields:
+            if isinstance(model.__dict__[field], set | frozenset) and isinstance(dumped[name], list):
+                dumped[name].sort(key=canonical)
+        return dumped
 
     def check(self, payload_json: str) -> None:
         """Raise InvalidRequest, naming each wrong field, if JSON text from outside is not a payload of this handler."""

@@ -39,7 +39,7 @@ def prepare(
     deadline = _duration(options.get("deadline"), "/deadline", limits.delay)
     deadline = settings.deadline if deadline is None else deadline
     keep = _duration(options.get("keep"), "/keep", limits.delay)
-    key = options.get("idempotency_key")
+    key, run_at = options.get("idempotency_key"), _run_at(options, now, limits)
     job: Job[Any] = Job(
         id=id,
         type=handler.name,
@@ -62,7 +62,7 @@ def prepare(
         webhooks=(*webhooks_of(options.get("webhook")), *endpoints),
         payload_json=payload_json,
     )
-    return submit(job, now, run_at=_run_at(options, now, limits))
+    return submit(job, now, run_at=run_at)
 
 
 def _run_at(options: Options, now: float, limits: Limits) -> float | None:
@@ -164,12 +164,21 @@ def _visible_ascii(text: str) -> bool:
 
 
 def _fingerprint(type: str, payload_json: str, options: Options) -> str:
+    """What tells one request from another: `1h` is an hour however it is written, and None is what was not said."""
     asked = {
-        name: value if isinstance(value, Mapping) else str(value)
+        name: _plain(name, value)
         for name, value in options.items()
-        if name not in ("owner", "idempotency_key", "trace", "connection")
+        if value is not None and name not in ("owner", "idempotency_key", "trace", "connection")
     }
     return digest({"type": type, "payload": json.loads(payload_json), "options": asked})
+
+
+def _plain(name: str, value: Any) -> Any:
+    if name in ("delay", "deadline", "keep"):
+        return seconds(value)
+    if isinstance(value, datetime):
+        return value.timestamp()
+    return value if isinstance(value, Mapping) else list(value) if name == "tags" else str(value)
 
 
 def _refuse(pointer: str, detail: str, *, code: str = "validation") -> NoReturn:

@@ -450,6 +450,28 @@ async def test_the_same_idempotency_key_gives_the_same_job(app: Outlast) -> None
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"delay": "1h"}, {"delay": timedelta(hours=1)}),
+        ({"run_at": datetime(2027, 6, 1, 1, tzinfo=UTC)}, {"run_at": datetime.fromisoformat("2027-06-01T02:00+01:00")}),
+        ({"tags": ["a"]}, {"tags": ("a",)}),
+        ({"priority": None}, {}),
+    ],
+)
+async def test_a_request_is_the_same_however_it_is_written(
+    timeless: Outlast, one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    @timeless.handler
+    async def works(ctx: Context, words: set[int]) -> None: ...
+
+    at_start = {"deadline": 5.0, "idempotency_key": "k"}
+    first = await works.options(**at_start, **one).submit({0, 8})
+    assert (await works.options(**at_start, **other).submit({8, 0})).id == first.id
+    with pytest.raises(InvalidRequest, match="different request"):
+        await works.options(**at_start, **{**one, "external_id": "7"}).submit({0, 8})
+
+
+@pytest.mark.parametrize(
     ("options", "pointer"),
     [
         ({"delay": -1}, "/delay"),

@@ -32,6 +32,22 @@ def test_the_address_of_supabases_web_api_alone_is_an_error_that_says_what_to_us
         open_store(API)
 
 
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("postgresql://postgres:[s3cret]@db.abc.supabase.co:5432/postgres", "its brackets go"),
+        ("redis://:s3[cret@host:6379/0", "%5B"),
+        ("mongodb://ada:s3cret]@host/shop", "%5D"),
+        ('"postgresql://ada:s3cret@host/db"', "without quotes"),
+        ("db_user:s3cret@host/db", "no scheme"),
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_with_the_way_out_and_without_its_password(url: str, advice: str) -> None:
+    with pytest.raises(ConfigurationError, match=advice) as refusal:
+        open_store(url)
+    assert "s3" not in str(refusal.value)
+
+
 @pytest.mark.parametrize("variable", ["VERCEL", "AWS_LAMBDA_FUNCTION_NAME", "K_SERVICE", "NETLIFY"])
 async def test_a_file_is_refused_where_the_disk_goes_with_the_process(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str

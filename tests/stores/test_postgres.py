@@ -64,6 +64,9 @@ def own(postgres: Server) -> Iterator[Server]:
         "postgresql://ada:s#cret@host/db",
         "postgresql://ada:s/cret@host/db",
         "postgresql://ada:s%cret@host/db",
+        "postgresql://ada:s?cret@host/db",
+        "postgresql://ada:12?cret@host/db",
+        "postgresql://ada:p@ss?cret@host/db",
         "postgresql://ada:secret@host:port/db",
         "postgresql://ada:secret@host/db?schem=x",
         "postgresql://ada:secret@host/db?schema=",
@@ -75,7 +78,7 @@ def own(postgres: Server) -> Iterator[Server]:
 def test_a_url_that_cannot_be_meant_is_refused_without_its_password(wrong: str) -> None:
     with pytest.raises(ConfigurationError) as refusal:
         open_store(wrong)
-    assert not any(part in str(refusal.value) for part in ("p@ss", "s#cret", "s/cret", "s%cret", "secret"))
+    assert "cret" not in str(refusal.value) and "p@ss" not in str(refusal.value)
 
 
 def test_a_store_shows_where_it_is_and_no_password() -> None:

@@ -28,7 +28,7 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
 
     Raises ConfigurationError if the URL is none of these, or its driver is not installed.
     """
-    scheme = urlsplit(url).scheme
+    scheme = _scheme_of(url)
     if scheme == "memory":
         from outlast.stores.memory import MemoryStore
 
@@ -52,6 +52,17 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
     raise ConfigurationError(f"this is no database. {SUPABASE}" if is_supabase(url) else _unknown(url, scheme))
 
 
+def _scheme_of(url: str) -> str:
+    try:
+        return urlsplit(url).scheme
+    except ValueError:
+        # Its words would show what stands between brackets, which may be a password.
+        raise ConfigurationError(
+            "the store URL has [ or ] elsewhere than around the address of a host: in user and password write %5B for "
+            "[ and %5D for ], and where a form says [YOUR-PASSWORD], its brackets go too"
+        ) from None
+
+
 @contextmanager
 def _driver(engine: str, extra: str) -> Iterator[None]:
     try:
@@ -62,7 +73,9 @@ def _driver(engine: str, extra: str) -> Iterator[None]:
 
 def _unknown(url: str, scheme: str) -> str:
     if not scheme:
-        return f"the store URL {url[:64]!r} has no scheme; write one of {FORMS}"
+        # What has an @ may have a password, too.
+        shown = "" if "@" in url else f" {url[:64]!r}"
+        return f"the store URL{shown} has no scheme; write one of {FORMS}, without quotes around it"
     near = get_close_matches(scheme, SCHEMES, n=1)
     meant = f" (did you mean {near[0]}?)" if near else ""
     return f"no store is known for {scheme[:64]!r}{meant}; this release keeps jobs in {FORMS}"

@@ -30,7 +30,7 @@ def named_or_store(store: Any) -> Any:
 def require_lasting(url: str, environ: Mapping[str, str]) -> None:
     """Raise StoreRefused for a file where each process has a disk of its own, which goes with it."""
     platform = next((name for variable, name in PLATFORMS.items() if environ.get(variable)), None)
-    if platform is not None and urlsplit(url).scheme == "sqlite":
+    if platform is not None and url.startswith("sqlite:"):
         raise StoreRefused(
             f"{platform} gives each process a disk of its own and throws it away, and a SQLite file with it. Name a "
             "store that lasts in OUTLAST_STORE, such as Supabase by the connection string of its pooler "

@@ -61,9 +61,10 @@ def place_of(url: str) -> Place:
 
 
 def _check_escapes(url: str) -> None:
-    """libpq would take what stands behind an unescaped `@`, `/` or `#` of a password for a host or a database."""
-    rest = url.partition("://")[2].partition("?")[0]
-    if rest.count("@") > 1 or "#" in rest or "@" in rest.partition("/")[2]:
+    """libpq would take what stands behind an unescaped `@`, `/`, `#` or `?` of a password for something else."""
+    place, _, query = url.partition("://")[2].partition("?")
+    is_cut = "@" in query and ":" in place and not {"@", "/"} & set(place)
+    if is_cut or place.count("@") > 1 or "#" in place or "@" in place.partition("/")[2]:
         raise ConfigurationError(
             f"the user or password of the store's URL holds a character that must be escaped: write %40 for @, %2F for "
             f"/, %23 for #, %3F for ? ({FORM}; in Python, urllib.parse.quote(password, safe=''))"
@@ -94,8 +95,10 @@ def _parsed(url: str) -> dict[str, Any]:
 
 def _why(error: ProgrammingError) -> str:
     text = str(error).strip()
-    if "URI query parameter" in text:
-        return f"the store's URL has an option that is neither Outlast's nor libpq's: {text.rpartition(':')[2].strip()}"
+    option = text.rpartition(":")[2].strip().strip('"')
+    # Behind the `?` of a password stands the rest of it.
+    if "URI query parameter" in text and option.isidentifier():
+        return f"the store's URL has an option that is neither Outlast's nor libpq's: {option}; leave it out"
     return "PostgreSQL's library cannot read the store's URL"
 
 

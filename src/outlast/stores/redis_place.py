@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from outlast.errors import ConfigurationError
 
+ESCAPES = "in a password write each of / ? # % @ as %2F %3F %23 %25 %40"
 FORMS = "redis://host:6379/0, rediss://user:password@host:6379, unix:///run/redis.sock"
 SETTINGS = ("namespace", "db", "allow_volatile", "min_replicas_ack", "ssl_ca_certs")
 PORT = 6379
@@ -54,9 +55,10 @@ def place_of(url: str) -> Place:
         port = parts.port
     except ValueError:
         raise ConfigurationError(
-            f"the store URL is no URL: its port is no number; write {FORMS}, and in a password write each of "
-            "/ ? # % @ as %2F %3F %23 %25 %40"
+            f"the store URL is no URL: its port is no number; write {FORMS}, and {ESCAPES}"
         ) from None
+    if parts.scheme != "unix" and "@" in parts.path + parts.query + parts.fragment:
+        raise ConfigurationError(f"the password in the store URL holds a character that must be escaped; {ESCAPES}")
     asked = _settings(parts.query)
     user, password = _unquoted(parts.username), _unquoted(parts.password)
     settings: dict[str, Any] = {"username": user or None, "password": password or None, **_own(asked)}

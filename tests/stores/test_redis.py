@@ -18,6 +18,9 @@ from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.job import Status
 from outlast.stores import open_store, redis_link, redis_pool
 from outlast.stores.base import News, Query, Store
+from outlast.stores.redis_check import describe
+from outlast.stores.redis_link import Link
+from outlast.stores.redis_place import place_of
 from outlast.testing.contract.ground import TYPE, WORKER, claimed, completed, new_job, new_jobs, processing, queued
 from tests.ports import free_port
 from tests.stores.redis_server import DURABLE, Server, running, running_cluster
@@ -84,6 +87,19 @@ async def test_a_server_that_evicts_jobs_is_refused_unless_its_user_knows() -> N
             await open_store(server.url).open()
         async with open_store(f"{server.url}?allow_volatile=true") as store:
             assert "allkeys-lru" in " ".join(store.describe().warnings)
+
+
+class Service(Link):
+    """One that evicts by a policy of its own, as Upstash does: first what has a time to live, and then the rest."""
+
+    async def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
+        return [0, "redis_version:8.2.0\r\nmaxmemory_policy:optimistic-volatile\r\n"]
+
+
+async def test_a_service_that_evicts_jobs_by_a_policy_of_its_own_is_refused() -> None:
+    place = place_of("rediss://default:secret@shop.upstash.io:6379")
+    with pytest.raises(StoreRefused, match="optimistic-volatile, not noeviction"):
+        await describe(Service(place), place)
 
 
 @pytest.mark.parametrize(("sync", "words"), [("always", "synced to the disk before"), ("everysec", "each second")])

@@ -62,8 +62,8 @@ def _flaws(facts: Mapping[str, str]) -> list[str]:
             "appendonly yes in its configuration)"
         )
     policy = facts.get("maxmemory_policy", "noeviction")
-    # The others evict what has a time to live, and nothing of ours has one.
-    if policy.startswith("allkeys-"):
+    # The volatile ones evict what has a time to live, and nothing of ours has one. Services have others of their own.
+    if policy != "noeviction" and not policy.startswith("volatile-"):
         flaws.append(f"it evicts jobs when its memory is full (maxmemory-policy is {policy}, not noeviction)")
     return flaws
 

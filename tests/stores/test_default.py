@@ -32,6 +32,11 @@ def test_the_address_of_supabases_web_api_alone_is_an_error_that_says_what_to_us
         open_store(API)
 
 
+def test_the_address_of_upstashs_web_api_is_an_error_that_says_what_to_use() -> None:
+    with pytest.raises(ConfigurationError, match="rediss://default:PASSWORD@NAME"):
+        open_store("https://eu1-shop-38123.upstash.io")
+
+
 @pytest.mark.parametrize(
     ("url", "advice"),
     [

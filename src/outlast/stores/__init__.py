@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from outlast.errors import ConfigurationError
 from outlast.stores.base import Clock, Store
-from outlast.stores.default import SUPABASE, is_supabase
+from outlast.stores.default import advice_on
 
 FORMS = (
     "sqlite:///relative/path.db, sqlite:////absolute/path.db, postgresql://user:password@host/database, "
@@ -49,7 +49,8 @@ def open_store(url: str, *, clock: Clock | None = None) -> Store:
         with _driver("MongoDB", "mongodb"):
             from outlast.stores.mongo import MongoStore
         return MongoStore(url, clock=clock)
-    raise ConfigurationError(f"this is no database. {SUPABASE}" if is_supabase(url) else _unknown(url, scheme))
+    advice = advice_on(url)
+    raise ConfigurationError(f"this is no database. {advice}" if advice else _unknown(url, scheme))
 
 
 def _scheme_of(url: str) -> str:

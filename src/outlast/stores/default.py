@@ -47,13 +47,19 @@ PLATFORMS = {
 """Variables that serverless platforms set, and their names."""
 
 
-def is_supabase(url: str) -> bool:
-    """True for the address of a project's web API, which is often taken for that of its database."""
+def advice_on(url: str) -> str | None:
+    """What to name instead of the address of a service's web API, which is often taken for that of its database."""
     parts = urlsplit(url)
-    return parts.scheme in ("http", "https") and (parts.hostname or "").endswith((".supabase.co", ".supabase.in"))
+    host = parts.hostname or "" if parts.scheme in ("http", "https") else ""
+    return next((advice for ending, advice in WEB_APIS.items() if host.endswith(ending)), None)
 
 
 SUPABASE = (
     "Outlast needs the connection string of Supabase's database, postgresql://..., which its dashboard shows under "
     "Connect; put it into SUPABASE_DB_URL or OUTLAST_STORE, with the password escaped"
 )
+UPSTASH = (
+    "Outlast speaks Redis's own protocol: put rediss://default:PASSWORD@NAME.upstash.io:6379 into OUTLAST_STORE, as "
+    "Upstash's console shows it beside the address of its REST API"
+)
+WEB_APIS = {".supabase.co": SUPABASE, ".supabase.in": SUPABASE, ".upstash.io": UPSTASH}

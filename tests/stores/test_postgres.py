@@ -19,6 +19,7 @@ from outlast.job import RANK, Change, Job
 from outlast.stores import open_store, postgres_pool, postgres_writes
 from outlast.stores.base import Lease, News, Query
 from outlast.stores.postgres import NO_NEWS, PostgresStore
+from outlast.stores.postgres_errors import of_connecting
 from outlast.stores.postgres_pool import BEGIN, SETTINGS, Do, Names
 from outlast.stores.postgres_schema import SCHEMA
 from outlast.testing import FakeClock
@@ -105,6 +106,27 @@ async def test_a_wrong_password_is_told(postgres: Server, url: str) -> None:
 async def test_an_unknown_database_and_user_are_told(postgres: Server) -> None:
     assert "does not exist" in await refusal(postgres.url("nowhere"))
     assert "does not exist" in await refusal(postgres.url(user="nobody_known"))
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("no such database: shop", "no such database"),
+        ("SASL authentication failed", "password is wrong"),
+        ("unsupported startup parameter: options", "leave it out"),
+        ("Tenant or user not found", "postgres.<project>"),
+        ("(ENOTFOUND) tenant/user postgres.abc not found", "postgres.<project>"),
+        ("(ENOIDENTIFIER) no tenant identifier provided (external_id or sni_hostname required)", "postgres.<project>"),
+    ],
+)
+def test_what_a_pooler_refuses_is_a_setting_to_mend(said: str, meant: str) -> None:
+    error = of_connecting(psycopg.OperationalError(f"connection failed: FATAL:  {said}"), "postgresql://pooler/shop")
+    assert isinstance(error, ConfigurationError) and meant in str(error)
+
+
+def test_a_name_that_nobody_answers_for_just_now_may_be_right() -> None:
+    said = "failed to resolve host 'db': [Errno -3] Temporary failure in name resolution"
+    assert isinstance(of_connecting(psycopg.OperationalError(said), "postgresql://db/shop"), StoreUnavailable)
 
 
 async def test_a_server_without_tls_is_told_to_who_asks_for_it(postgres: Server) -> None:

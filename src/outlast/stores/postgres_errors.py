@@ -25,10 +25,22 @@ _REFUSED = (
     errors.InvalidSchemaName,
     errors.UndefinedColumn,
 )
+_NO_TENANT = (
+    "the pooler knows no such project or user: take host and user (postgres.<project>) as Supabase's dashboard shows "
+    "them under Connect"
+)
 _WRONG_URL = (
     ("password authentication failed", "the user or the password is wrong"),
+    ("SASL authentication failed", "the user or the password is wrong"),
+    ("Wrong password", "the user or the password is wrong"),
     ("no password supplied", "the URL gives no password"),
     ("does not exist", "the user or the database does not exist"),
+    ("no such database", "the pooler knows no such database"),
+    ("no such user", "the pooler knows no such user"),
+    ("unsupported startup parameter", "the pooler takes no such option: leave it out of the URL"),
+    ("Tenant or user not found", _NO_TENANT),
+    ("tenant/user", _NO_TENANT),
+    ("no tenant identifier", _NO_TENANT),
     ("no pg_hba.conf entry", "the server lets this user not in from here"),
     ("root certificate file", "the server's certificate cannot be checked: set sslrootcert"),
     ("certificate verify failed", "the server's certificate is not one that is trusted: set sslrootcert"),
@@ -36,7 +48,9 @@ _WRONG_URL = (
     ("could not translate host name", "there is no such host"),
     ("failed to resolve host", "there is no such host"),
 )
-"""What libpq says when it cannot connect; it gives no code with it."""
+"""What libpq, or a pooler by it, says when it cannot connect; it gives no code with it."""
+_PASSES = "Temporary failure in name resolution"
+"""The name may be right: as the machine starts, say, nobody answers for names yet."""
 
 
 def ours(error: BaseException, where: str) -> BaseException:
@@ -62,7 +76,7 @@ def of_connecting(error: BaseException, where: str) -> BaseException:
     """The error of a first connection: what only another URL mends is told as such."""
     text = str(error)
     for said, meant in _WRONG_URL:
-        if said in text:
+        if said in text and _PASSES not in text:
             wrong = ConfigurationError(f"{where}: {meant} ({_line(error)})")
             wrong.__cause__ = error
             return wrong

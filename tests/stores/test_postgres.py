@@ -12,16 +12,19 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from outlast import Outlast, lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.job import RANK, Change, Job
 from outlast.stores import open_store, postgres_pool, postgres_writes
 from outlast.stores.base import Lease, News, Query
-from outlast.stores.postgres import NO_NEWS, PostgresStore
+from outlast.stores.postgres import PostgresStore
 from outlast.stores.postgres_errors import of_connecting
+from outlast.stores.postgres_news import NO_NEWS
 from outlast.stores.postgres_pool import BEGIN, SETTINGS, Do, Names
 from outlast.stores.postgres_schema import SCHEMA
+from outlast.stores.postgres_url import place_of
 from outlast.testing import FakeClock
 from outlast.testing.contract.ground import (
     TYPE,
@@ -80,6 +83,13 @@ def test_a_url_that_cannot_be_meant_is_refused_without_its_password(wrong: str) 
     with pytest.raises(ConfigurationError) as refusal:
         open_store(wrong)
     assert "cret" not in str(refusal.value) and "p@ss" not in str(refusal.value)
+
+
+def test_an_escape_within_the_listen_url_is_escaped_itself_or_told_to_be() -> None:
+    url = "postgresql://ada:x@pooler/db?listen_url=postgresql://ada:s%40cret@host/db"
+    with pytest.raises(ConfigurationError, match="each % of its own is written %25"):
+        open_store(url)
+    assert conninfo_to_dict(place_of(url.replace("%40", "%2540")).listen)["password"] == "s@cret"
 
 
 def test_a_store_shows_where_it_is_and_no_password() -> None:
@@ -584,10 +594,12 @@ async def test_where_no_notification_arrives_the_store_says_so_and_looks(
         await asyncio.wait_for(ears.foreign(), 5)
 
 
-async def test_where_nobody_answers_at_the_listen_url_the_store_looks(url: str) -> None:
-    deaf = f"{url}&listen_url=postgresql://ada@127.0.0.1:{free_port()}/db"
+async def test_where_nobody_answers_at_the_listen_url_the_store_says_so_and_looks(url: str) -> None:
+    port = free_port()
+    deaf = f"{url}&listen_url=postgresql://ada:wrong-secret@127.0.0.1:{port}/db"
     async with opened(deaf) as one, opened(url) as other:
-        assert NO_NEWS in one.describe().warnings
+        said = " ".join(one.describe().warnings)
+        assert "listen_url does not answer" in said and str(port) in said and "wrong-secret" not in said
         ears = Ears(one)
         ears.forget()
         await queued(other)

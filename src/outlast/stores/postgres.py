@@ -58,10 +58,6 @@ logger = logging.getLogger("outlast")
 TIME = Do("select extract(epoch from clock_timestamp())::float8")
 ROUNDS = 3
 """How often a claim looks again where others were faster."""
-NO_NEWS = (
-    "notifications do not arrive here (a pooler in transaction mode?): writes of other processes are noticed by "
-    "looking every 0.1 to 1 s; listen_url= names a direct connection"
-)
 
 
 class PostgresStore:
@@ -90,7 +86,7 @@ class PostgresStore:
         self._waiting: guests.Waiting | None = None
         self._facts: Facts | None = None
         self._known = known.Known()
-        self._notified = True
+        self._deaf: str | None = None
 
     # -- open and closed --------------------------------------------------------------------------------------------
 
@@ -150,7 +146,7 @@ class PostgresStore:
         facts = self._facts
         if facts is None:
             return Description(self._place.shown, "postgresql", "", "not connected yet", (), SCHEMA)
-        warnings = facts.warnings if self._notified else (*facts.warnings, NO_NEWS)
+        warnings = facts.warnings if self._deaf is None else (*facts.warnings, self._deaf)
         return Description(self._place.shown, "postgresql", facts.version, facts.durability, warnings, SCHEMA)
 
     def script(self) -> str:
@@ -162,15 +158,15 @@ class PostgresStore:
     def listen(self, hear: Callable[[News], None]) -> Callable[[], None]:
         return self._listeners.add(hear)
 
-    def _heard(self, notified: bool) -> None:
-        if self._notified and not notified:
-            logger.warning("%s: %s", self._place.shown, NO_NEWS)
-        self._notified = notified
+    def _heard(self, deaf: str | None) -> None:
+        if deaf is not None and self._deaf is None:
+            logger.warning("%s: %s", self._place.shown, deaf)
+        self._deaf = deaf
         if self._server_clock is not None:
             self._server_clock.doubt()
         # What listens may lead past a pooler that the statements go through.
         if self._engine is not None and self._place.listen == self._place.conninfo:
-            self._engine.prepare(notified)
+            self._engine.prepare(deaf is None)
 
     # -- writes -----------------------------------------------------------------------------------------------------
 

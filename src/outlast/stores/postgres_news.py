@@ -17,6 +17,7 @@ from collections.abc import Callable
 from psycopg import sql
 
 from outlast.stores.base import Listeners, News
+from outlast.stores.postgres_errors import of_connecting
 from outlast.stores.postgres_pool import Connection, Do, Engine, connect
 from outlast.stores.postgres_url import OPERATION, Place
 
@@ -31,6 +32,12 @@ CHECK = 30.0
 AGAIN = 0.2, 5.0
 """Seconds before a lost connection is made again: at first, and at most."""
 
+LOOKING = "writes of other processes are noticed by looking every 0.1 to 1 s"
+NO_NEWS = (
+    f"notifications do not arrive here (a pooler in transaction mode?): {LOOKING}; "
+    "listen_url= names a direct connection"
+)
+
 NOTIFY = "select pg_notify(%s, %s)"
 LATEST = Do("select pg_snapshot_xmax(pg_current_snapshot())::text")
 """The number of the next transaction that writes."""
@@ -41,10 +48,12 @@ class Newsroom:
 
     Parameters
     ----------
-    became: called when it is known, or known anew, whether notifications arrive.
+    became: called when it is known, or known anew, whether notifications arrive: with None, or with why they do not.
     """
 
-    def __init__(self, place: Place, engine: Engine, listeners: Listeners, became: Callable[[bool], None]) -> None:
+    def __init__(
+        self, place: Place, engine: Engine, listeners: Listeners, became: Callable[[str | None], None]
+    ) -> None:
         self._place, self._engine, self._listeners, self._became = place, engine, listeners, became
         self._me = secrets.token_hex(6)
         self._pause = AGAIN[0]
@@ -91,12 +100,16 @@ class Newsroom:
         while True:
             try:
                 await self._listen()
-            except Exception:
+            except Exception as error:
                 if not self._settled.is_set():
-                    self._became(False)
+                    self._became(self._why_not(error))
                 self._settled.set()
             await self._look_meanwhile(random.uniform(self._pause / 2, self._pause))
             self._pause = min(self._pause * 2, AGAIN[1])
+
+    def _why_not(self, error: Exception) -> str:
+        where = self._place.shown if self._place.listen == self._place.conninfo else "listen_url"
+        return f"notifications cannot be waited for: {of_connecting(error, where)}; {LOOKING}"
 
     async def _look_meanwhile(self, seconds: float) -> None:
         """Until it is time to listen again."""
@@ -114,7 +127,7 @@ class Newsroom:
         try:
             await connection.execute(sql.SQL("listen {}").format(sql.Identifier(self._place.channel)))
             echoed = await self._echoed(connection)
-            self._became(echoed)
+            self._became(None if echoed else NO_NEWS)
             self._settled.set()
             # What was told before is lost.
             self._listeners.tell(News(None, ready=True))

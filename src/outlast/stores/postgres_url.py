@@ -53,7 +53,7 @@ def place_of(url: str) -> Place:
     conninfo = _conninfo(parsed)
     return Place(
         conninfo=conninfo,
-        listen=conninfo if listen is None else _conninfo(_parsed(listen)),
+        listen=conninfo if listen is None else _conninfo(_listen(listen)),
         shown=_shown(parsed, schema),
         schema=schema,
         connections=int(connections),
@@ -91,6 +91,13 @@ def _parsed(url: str) -> dict[str, Any]:
     if any(not port.isdecimal() for port in str(parsed.get("port") or "1").split(",")):
         raise ConfigurationError(f"the port in the store's URL is no number; write {FORM}")
     return parsed
+
+
+def _listen(url: str) -> dict[str, Any]:
+    try:
+        return _parsed(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"listen_url=, in which each % of its own is written %25: {error}") from None
 
 
 def _why(error: ProgrammingError) -> str:

@@ -41,8 +41,8 @@ INDEXES = [
     IndexModel([("batch_id", 1), ("id", 1)], name="batch", partialFilterExpression={"batch_id": {"$exists": True}}),
 ]
 
-_UNKNOWN_RIGHTS = {13, 18, 8000}
-"""Codes of a server that knows us and says no: unauthorized, wrong password (Atlas has a number of its own)."""
+_WRONG_LOGIN, _NO_RIGHT = {18, 8000}, 13
+"""Codes of a server that says no: to this user and password (Atlas has a number of its own), or to what they may do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,10 +170,13 @@ def _ours(error: Exception, address: Address) -> OutlastError:
     match error:
         case errors.ConfigurationError() | errors.InvalidURI():
             return ConfigurationError(f"the MongoDB URL cannot be used: {said}")
-        case errors.OperationFailure() if error.code in _UNKNOWN_RIGHTS:
+        case errors.OperationFailure() if error.code in _WRONG_LOGIN:
             return StoreRefused(
-                f"{where} knows no such user, or the user may not do this (readWrite on the database is needed)"
+                f"{where}: user or password is wrong, or the user is kept in another database than the URL's: name "
+                "that one (?authSource=admin)"
             )
+        case errors.OperationFailure() if error.code == _NO_RIGHT:
+            return StoreRefused(f"{where}: this user may not do that (readWrite on the database is needed)")
         case UnicodeEncodeError():
             return StoreError(f"text that is no Unicode cannot be stored: {error.reason}")
         case errors.DocumentTooLarge():

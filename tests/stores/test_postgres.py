@@ -696,8 +696,9 @@ async def test_a_store_serves_several_event_loops_one_after_the_other(url: str) 
 # -- its tables, made by others -------------------------------------------------------------------------------------
 
 
-async def test_the_printed_statements_make_what_a_migration_makes(url: str) -> None:
-    await execute(url, PostgresStore(url).script())
+@pytest.mark.parametrize("before", ["select 1", "create schema {schema}"])
+async def test_the_printed_statements_make_what_a_migration_makes(url: str, before: str) -> None:
+    await execute(url, before.format(schema=schema_of(url)), PostgresStore(url).script())
     async with opened(url) as store:
         assert (await completed(store)).status == "completed"
 

@@ -123,7 +123,8 @@ def script(place: Place) -> str:
 
 def _statements(named: Names, exists: bool, schema: int) -> list[str]:
     bare = named.schema.replace("%%", "%")
-    made = [] if exists else [f"create schema {bare}"]
+    # Who is known to have one needs no right to make one; a printed script meets a schema, or none.
+    made = [] if exists else [f"create schema if not exists {bare}"]
     if schema == 0:
         made.append(MIGRATION.replace("{s}", bare))
     made.append(f"set local search_path = {bare}")

@@ -161,6 +161,16 @@ async def test_a_read_replica_is_refused_with_the_server_to_name_instead(server:
         await open_store(replica.url).open()
 
 
+async def test_a_newer_schema_is_refused_and_left_alone(url: str, server: Server) -> None:
+    schema = f"{{{url.partition('=')[2]}}}:schema"
+    async with open_store(url) as store:
+        assert store.describe().schema == 1
+    server.ask("SET", schema, "99")
+    with pytest.raises(StoreRefused, match=r"schema 99.*upgrade"):
+        await open_store(url).open()
+    assert b"99" in server.ask("GET", schema)
+
+
 async def test_a_store_that_is_not_open_answers_nothing(url: str) -> None:
     store = open_store(url)
     for call in (store.get(["job"]), store.due(1), store.steps("job"), store.drop(["key"])):
@@ -335,8 +345,11 @@ async def test_namespaces_of_one_server_know_nothing_of_each_other(store: Store,
 async def test_a_removed_job_leaves_no_key_behind(store: Store, url: str, server: Server) -> None:
     jobs = [await completed(store, owner=owner, batch_id="b", idempotency_key="k") for owner in ("ada", None)]
     await store.purge([job.id for job in jobs])
-    left = server.ask("KEYS", f"{{{url.partition('=')[2]}}}:*")
-    assert left.startswith(b"*1\r\n") and left.endswith(b":types\r\n"), "only the list of types stays"
+    prefix = f"{{{url.partition('=')[2]}}}:"
+    left = server.ask("KEYS", f"{prefix}*")
+    assert sorted(left.split(b"\r\n")[2::2]) == [f"{prefix}{one}".encode() for one in ("schema", "types")], (
+        "only the list of types stays, and the number of the schema"
+    )
 
 
 # -- a cluster --------------------------------------------------------------------------------------------------------

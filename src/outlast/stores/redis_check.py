@@ -7,6 +7,8 @@ from outlast.stores.base import Description
 from outlast.stores.redis_link import Link
 from outlast.stores.redis_place import Place
 
+SCHEMA = 1
+"""The number of the layout of the keys."""
 FLOOR = (6, 2)
 _SYNCED = "every write is synced to the disk before it is answered"
 _BY_THE_SECOND = "every write is in the append-only file, which is synced each second"
@@ -33,7 +35,12 @@ async def describe(link: Link, place: Place) -> Description:
         durability += f", and {place.acks} replicas have it"
     engine, version = _engine(facts)
     warnings += [f"allow_volatile=true: {flaw}" for flaw in flaws]
-    return Description(place.shown, engine, version, durability, tuple(warnings))
+    return Description(place.shown, engine, version, durability, tuple(warnings), SCHEMA)
+
+
+def check_schema(found: int, place: Place) -> None:
+    if found > SCHEMA:
+        raise StoreRefused(f"{place.shown} has schema {found} and this Outlast knows up to {SCHEMA}; upgrade outlast")
 
 
 def facts_of(info: str) -> dict[str, str]:

@@ -10,6 +10,7 @@
 --   f:RANK        ready jobs, by tag                           x     ended jobs, by when they are purged
 --   o:RANK:OWNER  the owner's ready jobs, by tag               w:WORKER  the jobs it holds
 --   i, io:OWNER, ib:BATCH, is:STATUS:TYPE  jobs, by id         types, k: idempotency keys; n, nv, nx: records
+--   schema        the number of this layout
 local P = KEYS[1]
 local A = cjson.decode(ARGV[1])
 local call = redis.call

@@ -136,6 +136,16 @@ async def test_a_user_without_a_right_is_refused_before_anything_is_written() ->
             await completed(store)
 
 
+async def test_the_rights_that_the_page_names_are_enough() -> None:
+    page = Path(__file__).parents[2] / "docs" / "stores" / "redis.md"
+    [line] = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("ACL SETUSER")]
+    with running(ENGINE, port=free_port()) as server:
+        assert server.ask(*line.split()) == b"+OK\r\n"
+        async with open_store(server.url.replace("//", "//app:password@") + "?namespace=outlast") as store:
+            assert "each second" in store.describe().durability
+            await completed(store)
+
+
 async def test_tls_with_a_server_that_has_none_is_unavailable(server: Server) -> None:
     with pytest.raises(StoreUnavailable, match="rediss://127"):
         await open_store(server.url.replace("redis://", "rediss://")).open()

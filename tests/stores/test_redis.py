@@ -123,6 +123,11 @@ async def test_a_wrong_password_is_a_setting_to_mend_and_is_not_shown() -> None:
             await completed(store)
 
 
+async def test_a_database_that_the_server_has_not_is_a_setting_to_mend(server: Server) -> None:
+    with pytest.raises(ConfigurationError, match="leave it out, for namespace="):
+        await open_store(server.url.removesuffix("/0") + "/99").open()
+
+
 async def test_a_user_without_a_right_is_refused_before_anything_is_written() -> None:
     with running(ENGINE, port=free_port()) as server:
         server.ask("ACL", "SETUSER", "ada", "on", ">pw", "~*", "&*", "+@all", "-zrem")
@@ -369,6 +374,11 @@ async def test_a_removed_job_leaves_no_key_behind(store: Store, url: str, server
 def cluster() -> Iterator[list[Server]]:
     with running_cluster("redis7") as nodes:
         yield nodes
+
+
+async def test_a_cluster_has_one_database_alone(cluster: list[Server]) -> None:
+    with pytest.raises(ConfigurationError, match="leave it out, for namespace="):
+        await open_store(cluster[0].url.removesuffix("/0") + "/1").open()
 
 
 async def test_every_namespace_of_a_cluster_is_reached_from_every_node(cluster: list[Server]) -> None:

@@ -38,6 +38,7 @@ HOPS = 3
 """Times a call is sent on: to the node that has the slot, or with a script that the server does not know yet."""
 
 _RIGHTS = re.compile(r"^NOAUTH|ACL failure in script|user executing the script")
+_DATABASE = re.compile(r"DB index|SELECT is not allowed|Invalid Database")
 _STATE = re.compile(r"(^|-)(BUSY|CLUSTERDOWN|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN)\b")
 _STATES = (AskError, ClusterDownError, MasterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
 """Errors that are the server's state and no defect of ours. Redis 6.2 has them in the text of a script's error."""
@@ -112,6 +113,11 @@ class Link:
         if isinstance(error, AuthenticationError | NoPermissionError) or _RIGHTS.search(str(error)):
             return ConfigurationError(
                 f"{where} refuses this user or password, or what they may do ({error}); see the store URL"
+            )
+        if _DATABASE.search(str(error)):
+            return ConfigurationError(
+                f"{where}: the server has no database of this number ({error}); leave it out, for namespace= tells "
+                "stores of one server apart"
             )
         state = isinstance(error, _STATES) or _STATE.search(str(error)) is not None
         if isinstance(error, ResponseError) and not state:

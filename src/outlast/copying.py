@@ -1,8 +1,9 @@
 """One store copied into another: every job with its log, steps, signals and reports, and the attachments it names.
 
 A job is laid down bare, then filled, and gets its true fields last. So nobody claims what is half copied, and a copy
-that broke off goes on where it stopped. What is not copied: notes of workers and counters, which live for minutes,
-attachments that no job names, and of deliveries the tries so far.
+that broke off goes on where it stopped. What is whole there is never written again, for it may have gone on. What is
+not copied: notes of workers and counters, which live for minutes, attachments that no job names, and of deliveries the
+tries so far.
 """
 
 from asyncio import gather
@@ -35,10 +36,11 @@ MOVING = [f.name for f in fields(Job) if f.name not in GIVEN | COUNTED]
 
 @dataclass(slots=True)
 class Copied:
-    """How many jobs were copied, and how many were there already."""
+    """How many jobs were copied, and how many were there already; `moved` of these are no longer as in the source."""
 
     jobs: int = 0
     there: int = 0
+    moved: int = 0
 
 
 async def copy(source: Store, target: Store, told: Callable[[Copied], None] = lambda copied: None) -> Copied:
@@ -57,18 +59,20 @@ async def copy(source: Store, target: Store, told: Callable[[Copied], None] = la
     while page := await source.find(Query(oldest_first=True, before=last, limit=PAGE)):
         last = page[-1].id
         there = await target.get([job.id for job in page])
-        missing = [(job.id, t) for job, t in zip(page, there, strict=True) if t is None or not _same(job, t)]
+        missing = [(job.id, t) for job, t in zip(page, there, strict=True) if t is None or t.turn == UNDER_WAY]
+        moved = [job.id for job, t in zip(page, there, strict=True) if t is not None and _moved(job, t)]
         filled = await gather(*(_fill(source, target, id, there) for id, there in missing))
         # In one call, for the ready ones line up in its order.
         await target.apply([final for final in filled if final is not None])
         copied.jobs += len(missing)
         copied.there += len(page) - len(missing)
+        copied.moved += len(moved)
         told(copied)
     return copied
 
 
-def _same(job: Job[Any], there: Job[Any]) -> bool:
-    return (there.turn, there.seq) == (job.turn, job.seq)
+def _moved(job: Job[Any], there: Job[Any]) -> bool:
+    return there.turn != UNDER_WAY and (there.turn, there.seq) != (job.turn, job.seq)
 
 
 async def _fill(source: Store, target: Store, id: str, there: Job[Any] | None) -> Change | None:

@@ -133,6 +133,18 @@ async def test_the_copied_jobs_go_on(stores: Sequence[Store], clock: FakeClock) 
     }
 
 
+async def test_a_job_that_went_on_in_the_target_is_left_as_it_is(stores: Sequence[Store]) -> None:
+    source, target = stores
+    await source.insert([new(source), new(source)])
+    await copy(source, target)
+    [job] = (await target.claim(1, ["report"], "worker_2")).jobs
+    await target.apply([lifecycle.complete(job, "1", target.now())])
+    before = await all_of(target)
+    again = await copy(source, target)
+    assert (again.jobs, again.there, again.moved) == (0, 2, 1)
+    assert await all_of(target) == before
+
+
 class Breaks(MemoryStore):
     """Fails at one of its writes."""
 

@@ -20,7 +20,8 @@ def copy(source: str, target: str) -> None:
     """Copy every job of the store FROM into the store TO, with all that belongs to it.
 
     FROM and TO are URLs of stores, of any two kinds. Stop all servers and workers on both first. Live jobs come along
-    and go on in TO. What is there already is left alone, so that a copy that broke off is taken up by the same command.
+    and go on in TO. What is there already is left alone, so that a copy that broke off is taken up by the same command,
+    and nothing is set back that went on in TO.
     """
     asyncio.run(_copy(source, target))
 
@@ -39,7 +40,8 @@ async def _copy(source: str, target: str) -> None:
             await _require_rest(store)
         copied = await _copied(old, new)
         now_there = await _count(new)
-    click.echo(f"copied {copied.jobs}, there already {copied.there}; jobs in TO: {now_there}")
+    moved = f" ({copied.moved} no longer as in FROM, and left as they are)" if copied.moved else ""
+    click.echo(f"copied {copied.jobs}, there already {copied.there}{moved}; jobs in TO: {now_there}")
 
 
 async def _require_rest(store: "Store") -> None:

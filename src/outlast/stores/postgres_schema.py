@@ -28,6 +28,16 @@ FOUND = """
      where nspname = %s"""
 """Read from the catalogs: what looks names up by itself remembers, within a transaction, that there was none."""
 NUMBER = "select max(number) from {s}.migration"
+TABLES = "job live asked result event step signal report held record".split()
+LACKING = """
+    select relname from pg_class join pg_namespace on relnamespace = pg_namespace.oid
+     where nspname = %s and relname = any(%s::text[]) and not case relkind
+           when 'S' then has_sequence_privilege(pg_class.oid, 'usage')
+           when 'v' then has_table_privilege(pg_class.oid, 'select')
+           else has_table_privilege(pg_class.oid, 'select') and has_table_privilege(pg_class.oid, 'insert')
+            and has_table_privilege(pg_class.oid, 'update') and has_table_privilege(pg_class.oid, 'delete') end
+     order by relname"""
+"""Names of what this role may not use. A worker would find that out job by job."""
 MIGRATION = "create table {s}.migration (number integer primary key, at timestamptz not null default now())"
 NOTED = "insert into {s}.migration (number) values (%s)"
 
@@ -158,7 +168,14 @@ async def _schema(connection: Connection, place: Place, found: Found) -> int:
         )
     if not found.migration:
         return 0
-    [[[number]]] = await send(connection, [Do(Names(place.schema)(NUMBER))])
+    number_of, rights = Do(Names(place.schema)(NUMBER)), Do(LACKING, (place.schema, [*TABLES, "whole", "job_number"]))
+    [[[number]], lacking] = await send(connection, [number_of, rights])
     if (number or 0) > SCHEMA:
         raise StoreRefused(f"{place.shown} has schema {number} and this Outlast knows up to {SCHEMA}; upgrade outlast")
+    if lacking and number == SCHEMA:
+        names = ", ".join(name for [name] in lacking)
+        raise StoreRefused(
+            f"{place.shown}: this role may not use what is in the schema {place.schema!r} ({names}); let its owner "
+            "grant select, insert, update, delete on all tables in it, and usage on all sequences"
+        )
     return number or 0

@@ -7,20 +7,25 @@ tries so far.
 """
 
 from asyncio import gather
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from outlast import attachments
 from outlast.errors import JobConflict
 from outlast.job import ASKED_FIELDS, Change, Job, NewJob, Status
 from outlast.stores.base import Query, Store
 
+T = TypeVar("T")
+
 PAGE = 20
 """Jobs that are copied side by side; each may have a result of some MiB in hand."""
 
 EVENTS = 1_000
-"""Events of one write."""
+"""Events that are read at once."""
+
+WRITE = 1_000_000
+"""Characters of one write, unless a single entry is longer: all of a job may be more than an engine takes at once."""
 
 UNDER_WAY = -1
 """The turn of a job that is not all there yet."""
@@ -84,7 +89,8 @@ async def _fill(source: Store, target: Store, id: str, there: Job[Any] | None) -
         await attachments.copy(source, target, job)
         await _lay_down(target, job)
     await _copy_log(source, target, id, 0 if there is None else there.seq)
-    await _write(target, Change(id=id, steps=tuple(await source.steps(id))))
+    for steps in _parts(await source.steps(id), lambda step: len(step.value or "")):
+        await _write(target, Change(id=id, steps=steps))
     await _copy_signals(source, target, id)
     for report in (await source.reports(id))[len(await target.reports(id)) :]:
         await _write(target, Change(id=id, report=report))
@@ -103,8 +109,22 @@ async def _lay_down(target: Store, job: Job[Any]) -> None:
 
 async def _copy_log(source: Store, target: Store, id: str, after: int) -> None:
     while page := await source.events(id, after=after, limit=EVENTS):
-        await _write(target, Change(id=id, events=tuple(replace(event, seq=0) for event in page)))
+        for part in _parts(page, lambda event: len(str(event.data))):
+            await _write(target, Change(id=id, events=tuple(replace(event, seq=0) for event in part)))
         after = page[-1].seq
+
+
+def _parts(entries: Sequence[T], length: Callable[[T], int]) -> Iterator[tuple[T, ...]]:
+    part: list[T] = []
+    room = WRITE
+    for entry in entries:
+        room -= length(entry)
+        if part and room < 0:
+            yield tuple(part)
+            part, room = [], WRITE - length(entry)
+        part.append(entry)
+    if part:
+        yield tuple(part)
 
 
 async def _copy_signals(source: Store, target: Store, id: str) -> None:

@@ -15,6 +15,7 @@ from outlast.stores import open_store
 from outlast.stores.base import Query, Store
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
+from tests.stores.mongo_server import MongoServer
 from tests.stores.sqlite_ground import new
 from tests.stores.urls import URL
 
@@ -173,6 +174,23 @@ async def test_a_copy_that_breaks_off_anywhere_goes_on_and_nothing_half_copied_i
         assert (await target.claim(100, ["report"], "worker_2", ids=half)).jobs == []
         await copy(source, target)
         assert await all_of(target) == whole, f"broken off at write {at}"
+
+
+async def test_a_job_that_is_longer_than_what_an_engine_takes_at_once_is_copied_in_parts(
+    mongo: MongoServer, clock: FakeClock
+) -> None:
+    source = MemoryStore(clock=clock)
+    await source.insert([new(source)])
+    [job] = (await source.claim(1, ["report"], "worker_1")).jobs
+    for number in range(40):
+        data = {"channel": "text", "offset": number * 500_000, "text": "e" * 500_000}
+        text = Event(type="job.output.delta", time=0.0, attempt=1, data=data)
+        value = '"' + "s" * 500_000 + '"'
+        step = Step(key=f"/{number}", name="s", index=number, status="completed", value=value, attempt=1, duration_ms=5)
+        await source.apply([lifecycle.append(job, set={}, events=[text], steps=[step])])
+    async with open_store(mongo.fresh(), clock=clock) as target:
+        await copy(source, target)
+        assert await all_of(target) == await all_of(source)
 
 
 async def test_a_key_that_another_job_holds_in_the_target_is_told(clock: FakeClock) -> None:

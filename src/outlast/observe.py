@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from outlast.errors import StoreRefused, StoreUnavailable
 from outlast.job import Job
 from outlast.metrics import Meter, Totals
 from outlast.window import WAYS_OUT
@@ -134,7 +135,8 @@ class Observe:
         ----------
         happening: a key of WORDS.
         of: the job that it happened to, for the facts `job_id`, `type` and `attempt`.
-        error: logged with its traceback.
+        error: logged with its traceback. Where the store is away that would say nothing, and come again each second, so
+            that its message is put behind the words.
         facts: named in the wording, and fields of the log record.
         """
         self.counts[happening] += 1
@@ -143,6 +145,8 @@ class Observe:
             if of is not None:
                 facts |= {"job_id": of.id, "type": of.type, "attempt": of.attempt}
             fields = {name if name not in _TAKEN else f"{name}_": value for name, value in facts.items()}
+            if isinstance(error, StoreUnavailable | StoreRefused):
+                words, facts, error = f"{words}: %(store_error)s", facts | {"store_error": error}, None
             # A record takes an empty mapping for an argument to be put into the words, and these have no place for one.
             named = (facts,) if facts else ()
             logger.log(level, words, *named, exc_info=error, extra={**fields, "action": happening})

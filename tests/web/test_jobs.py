@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
 from outlast import Outlast
-from outlast.errors import ConfigurationError, StoreUnavailable
+from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.web.service import service
 from tests.web.ground import client, ended, make_app, submit, until
 
@@ -405,6 +405,22 @@ async def test_a_store_that_does_not_answer_is_a_503(app: Outlast, monkeypatch: 
         ready = await http.get("/readyz")
         assert (ready.status_code, ready.json()["reasons"][0]["code"]) == (503, "store_unavailable")
         assert (await http.get("/healthz")).status_code == 200
+
+
+async def test_a_store_that_refuses_is_a_503_and_its_reason_is_in_the_log_alone(
+    app: Outlast, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def refused(*_: Any, **__: Any) -> Any:
+        raise StoreRefused("canary is read only")
+
+    monkeypatch.setattr(app, "submit_json", refused)
+    async with client(service(app)) as http:
+        body = {"type": "greet", "payload": {"name": "Ada"}}
+        for reply in [await http.post("/jobs", json=body), await http.post("/jobs/batch", json={"jobs": [body]})]:
+            assert (reply.status_code, reply.json()["code"]) == (503, "store_unavailable")
+            assert reply.headers["retry-after"] == "2"
+            assert "canary" not in reply.text
+    assert "canary is read only" in caplog.text and "Traceback" not in caplog.text
 
 
 async def test_readiness_tells_of_jobs_that_nobody_takes(

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from starlette.responses import Response, StreamingResponse
 
-from outlast.errors import OutlastError, StoreUnavailable
+from outlast.errors import OutlastError, StoreRefused, StoreUnavailable
 from outlast.handler import Options
 from outlast.job import LIVE, Job, Status
 from outlast.verbs import Query, new_id
@@ -57,7 +57,7 @@ async def _submitted(call: Call, batch: str, asked: Submission, key: str | None)
     options: Options = {**asked.options, "batch": batch, "owner": call.principal.owner, "idempotency_key": key}
     try:
         job, fresh = await call.app.submit_json(asked.type, asked.payload_json, **options)
-    except StoreUnavailable:
+    except (StoreUnavailable, StoreRefused):
         raise
     except OutlastError as error:
         problem = problem_of(error)

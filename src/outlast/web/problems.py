@@ -18,6 +18,7 @@ from outlast.errors import (
     InvalidRequest,
     JobConflict,
     JobNotFound,
+    StoreRefused,
     StoreUnavailable,
 )
 from outlast.web.strict_json import Refused
@@ -135,14 +136,19 @@ def problem_of(error: Exception) -> Problem | None:
         case JobConflict():
             return Problem(error.code, str(error), more={"jobId": error.job_id})
         case StoreUnavailable():
-            detail = "the store does not answer; whether a write took place is unknown and it is safe to repeat"
-            more = {"retryAfterMs": RETRY_SECONDS * 1000}
-            return Problem("store_unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)}, more=more)
+            return _away("the store does not answer; whether a write took place is unknown and it is safe to repeat")
+        case StoreRefused():
+            return _away("the store refuses this, and nothing was stored; the server's log says why")
         case HTTPException(status_code=401):
             return unauthenticated("the application did not recognise the caller", headers=error.headers)
         case HTTPException(status_code=403):
             return Problem("forbidden", "the application does not allow this")
     return None
+
+
+def _away(detail: str) -> Problem:
+    more = {"retryAfterMs": RETRY_SECONDS * 1000}
+    return Problem("store_unavailable", detail, headers={"Retry-After": str(RETRY_SECONDS)}, more=more)
 
 
 def reply(problem: Problem, *, instance: str, request_id: str) -> Response:

@@ -12,6 +12,7 @@ from starlette.routing import Match, Mount
 from starlette.types import Receive, Scope, Send
 
 from outlast.app import Outlast
+from outlast.errors import StoreRefused
 from outlast.principal import Principal
 from outlast.web.auth import NOBODY, Door, require
 from outlast.web.call import Call, Shared
@@ -174,8 +175,8 @@ def _other_method(method: str, methods: set[str]) -> Response:
 
 def _problem(error: Exception, request: Request, request_id: str) -> Problem:
     problem = problem_of(error)
-    if problem is None:
+    if problem is None or isinstance(error, StoreRefused):
         extra = {"request_id": request_id, "action": "request.failed"}
-        logger.error("request %s (%s) failed", request_id, request.method, exc_info=error, extra=extra)
-        return unexpected()
-    return problem
+        trace = error if problem is None else None
+        logger.error("request %s (%s) failed: %s", request_id, request.method, error, exc_info=trace, extra=extra)
+    return problem or unexpected()

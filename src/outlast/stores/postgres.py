@@ -159,7 +159,9 @@ class PostgresStore:
         return self._listeners.add(hear)
 
     def _heard(self, deaf: str | None) -> None:
-        if deaf is not None and self._deaf is None:
+        # How it is from the beginning, whoever opens the store tells with its other warnings.
+        is_open = self._newsroom is not None and self._newsroom.is_settled
+        if is_open and deaf is not None and self._deaf is None:
             logger.warning("%s: %s", self._place.shown, deaf)
         self._deaf = deaf
         if self._server_clock is not None:

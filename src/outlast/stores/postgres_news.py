@@ -65,6 +65,10 @@ class Newsroom:
         """Until it is known how news come, or that the server is gone again."""
         await self._settled.wait()
 
+    @property
+    def is_settled(self) -> bool:
+        return self._settled.is_set()
+
     def wrote(self) -> None:
         """Something was written by this process. May be called from any thread."""
         try:

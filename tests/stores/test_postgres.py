@@ -466,6 +466,20 @@ async def test_to_open_the_store_takes_one_connection_for_calls_and_one_for_news
     assert len(made) == 2
 
 
+async def test_a_server_without_a_connection_left_is_asked_by_those_one_has(own: Server) -> None:
+    own.stop(signal.SIGINT)
+    own.start("max_connections=5", "superuser_reserved_connections=0")
+    async with opened(own.url()) as store, AsyncExitStack() as others:
+        with pytest.raises(psycopg.OperationalError, match="too many clients"):
+            await take_all_connections(own.url(), others)
+        assert len(await asyncio.gather(*(queued(store) for _ in range(20)))) == 20
+
+
+async def take_all_connections(url: str, others: AsyncExitStack) -> None:
+    while True:
+        await others.enter_async_context(await psycopg.AsyncConnection.connect(url))
+
+
 async def test_connections_that_were_closed_by_the_server_are_not_noticed(url: str) -> None:
     async with opened(url) as store:
         for _ in range(3):

@@ -11,6 +11,7 @@ answer did not come in time, or that failed, is thrown away and never used again
 import asyncio
 import os
 import random
+import re
 import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,9 @@ STALLED = 2.0
 """Seconds that a transaction may take between two round trips: milliseconds, unless its process was stopped."""
 PAUSE = 0.02
 """Seconds, times the number of tries so far, times a random part: the most between two tries."""
+
+FULL = re.compile(r"too many|connection slots|max client|no more connections", re.IGNORECASE)
+"""What a server, or a pooler, says that has no connection left; a refused connection brings no code."""
 
 Connection = AsyncConnection[tuple[Any, ...]]
 Rows = list[tuple[Any, ...]]
@@ -327,5 +331,9 @@ def _may_repeat(
     """True if nothing of it was written for certain, or that does not matter, and the next try may succeed."""
     if isinstance(error, again):
         return True
-    lost = isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01", "57P02")
-    return lost and bool(begun) and (twice or not begun[0].ending)
+    if not isinstance(error, psycopg.OperationalError):
+        return False
+    if not begun:
+        # One more connection was wanted; those that this process has will do, as soon as one is free.
+        return FULL.search(str(error)) is not None
+    return error.sqlstate in (None, "57P01", "57P02") and (twice or not begun[0].ending)

@@ -6,7 +6,7 @@ import pytest
 
 from outlast import Outlast
 from outlast.errors import ConfigurationError, StoreRefused
-from outlast.stores import open_store
+from outlast.stores import mongo_server, open_store, postgres_url, redis_place
 from outlast.stores.default import DEFAULT_STORE, default_store
 
 DATABASE, API = "postgresql://postgres@db.abc.supabase.co/postgres", "https://abc.supabase.co"
@@ -51,6 +51,18 @@ def test_a_url_that_cannot_be_read_is_refused_with_the_way_out_and_without_its_p
     with pytest.raises(ConfigurationError, match=advice) as refusal:
         open_store(url)
     assert "s3" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        postgres_url.place_of("postgresql://ada:s3cret@host/db?listen_url=postgresql://ada:s3cret@other/db"),
+        redis_place.place_of("redis://ada:s3cret@host:6379/0"),
+        mongo_server.address_of("mongodb://ada:s3cret@host/shop"),
+    ],
+)
+def test_what_a_debugger_or_a_crash_report_shows_of_a_store_has_no_password(place: object) -> None:
+    assert "s3cret" not in repr(place) and "host" in repr(place)
 
 
 @pytest.mark.parametrize("variable", ["VERCEL", "AWS_LAMBDA_FUNCTION_NAME", "K_SERVICE", "NETLIFY"])

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -49,7 +49,7 @@ _WRONG_LOGIN, _NO_RIGHT = {18, 8000}, 13
 class Address:
     """What a URL says: where, which database, and how careful. `shown` is without user and password."""
 
-    url: str
+    url: str = field(repr=False)
     shown: str
     database: str
     waits_for_majority: bool

@@ -32,6 +32,9 @@ class Place(NamedTuple):
     schema: str
     connections: int
 
+    def __repr__(self) -> str:
+        return f"Place({self.shown!r})"
+
     @property
     def channel(self) -> str:
         """Where writes to this schema are told."""

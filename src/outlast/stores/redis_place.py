@@ -1,7 +1,7 @@
 """What a URL says: which server, which namespace of it, and what its user puts up with; pure."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -28,7 +28,7 @@ class Place:
     port: int = PORT
     path: str | None = None
     username: str | None = None
-    password: str | None = None
+    password: str | None = field(default=None, repr=False)
     db: int = 0
     ca_certs: str | None = None
     namespace: str = "outlast"

@@ -84,6 +84,11 @@ async def test_a_url_that_the_driver_refuses_is_a_configuration_error(url: str) 
     assert SECRET not in str(refusal.value)
 
 
+async def test_a_name_that_no_database_can_have_is_a_configuration_error(mongo: MongoServer) -> None:
+    with pytest.raises(ConfigurationError, match="the MongoDB URL cannot be used: database names"):
+        await open_store(mongo.fresh().replace("/t", "/a.t")).open()
+
+
 @leaves_sockets
 async def test_a_password_is_shown_nowhere() -> None:
     url = f"mongodb://ada:{SECRET}@127.0.0.1:{free_port()}/shop?timeoutMS=200"

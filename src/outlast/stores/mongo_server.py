@@ -168,7 +168,7 @@ def our_errors(address: Address) -> Iterator[None]:
 def _ours(error: Exception, address: Address) -> OutlastError:
     where, said = address.shown, _hidden(_short(error), address)
     match error:
-        case errors.ConfigurationError() | errors.InvalidURI():
+        case errors.ConfigurationError() | errors.InvalidURI() | errors.InvalidName():
             return ConfigurationError(f"the MongoDB URL cannot be used: {said}")
         case errors.OperationFailure() if error.code in _WRONG_LOGIN:
             return StoreRefused(

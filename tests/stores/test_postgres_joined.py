@@ -156,6 +156,10 @@ async def test_what_cannot_be_joined_is_told(
 ) -> None:
     with pytest.raises(ConfigurationError, match="psycopg"):
         await app.submit("report", {"order": 1}, connection=object())
+    async with connection.pipeline():
+        with pytest.raises(ConfigurationError, match="pipeline"):
+            await app.submit("report", {"order": 1}, connection=connection)
+    await connection.rollback()
     await connection.set_autocommit(True)
     with pytest.raises(ConfigurationError, match="autocommit"):
         await app.submit("report", {"order": 1}, connection=connection)

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import psycopg
-from psycopg.pq import TransactionStatus
+from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg.rows import tuple_row
 
 from outlast.errors import ConfigurationError
@@ -61,6 +61,8 @@ async def insert(connection: Any, names: Names, new: Sequence[NewJob], now: floa
         raise ConfigurationError(f"connection= takes a connection of psycopg 3, not {type(connection).__name__}")
     if connection.autocommit and connection.info.transaction_status != TransactionStatus.INTRANS:
         raise ConfigurationError("connection= is in autocommit mode, outside of any transaction that a job could join")
+    if not connection.closed and connection.pgconn.pipeline_status != PipelineStatus.OFF:
+        raise ConfigurationError("connection= is in a pipeline; submit before it begins or after it ends")
     guest = Guest(connection, names)
     try:
         # Begins their transaction, unless they have done so, or want none.

@@ -115,12 +115,32 @@ async def test_a_wrong_password_is_a_setting_to_mend_and_is_not_shown() -> None:
     with running(ENGINE, port=free_port(), settings={**DURABLE, "requirepass": "secret"}) as server:
         address = server.url.removeprefix("redis://")
         for login in ("", ":open-sesame@", "nobody:open-sesame@"):
-            with pytest.raises(ConfigurationError, match="user or password") as refusal:
+            with pytest.raises(StoreRefused, match="user or password") as refusal:
                 await open_store(f"redis://{login}{address}").open()
             assert "sesame" not in str(refusal.value)
         async with open_store(f"redis://:secret@{address}") as store:
             assert "secret" not in store.describe().url
             await completed(store)
+
+
+async def test_a_password_that_is_changed_under_a_store_is_refused_until_it_is_as_it_was() -> None:
+    with running(ENGINE, port=free_port()) as server:
+        async with open_store(server.url) as store:
+            job = await queued(store)
+            server.ask("CONFIG", "SET", "requirepass", "secret")
+            ask_as(server, "secret", "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            with pytest.raises(StoreRefused, match="user or password"):
+                await store.get([job.id])
+            ask_as(server, "secret", "CONFIG", "SET", "requirepass", "")
+            assert await store.get([job.id]) != [None]
+
+
+def ask_as(server: Server, password: str, *command: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as line, line.makefile("rwb", buffering=0) as wire:
+        for parts in (("AUTH", password), command):
+            sent = b"".join(b"$%d\r\n%s\r\n" % (len(part), part.encode()) for part in parts)
+            wire.write(b"*%d\r\n%s" % (len(parts), sent))
+            wire.readline()
 
 
 async def test_a_database_that_the_server_has_not_is_a_setting_to_mend(server: Server) -> None:
@@ -131,10 +151,10 @@ async def test_a_database_that_the_server_has_not_is_a_setting_to_mend(server: S
 async def test_a_user_without_a_right_is_refused_before_anything_is_written() -> None:
     with running(ENGINE, port=free_port()) as server:
         server.ask("ACL", "SETUSER", "ada", "on", ">pw", "~*", "&*", "+@all", "-zrem")
-        with pytest.raises(ConfigurationError, match="what they may do"):
+        with pytest.raises(StoreRefused, match="what they may do"):
             await open_store(server.url.replace("//", "//ada:pw@")).open()
         server.ask("ACL", "SETUSER", "ada", "+zrem", "resetchannels", "&other")
-        with pytest.raises(ConfigurationError, match="what they may do"):
+        with pytest.raises(StoreRefused, match="what they may do"):
             await open_store(server.url.replace("//", "//ada:pw@")).open()
         server.ask("ACL", "SETUSER", "ada", "&{outlast}:news")
         async with open_store(server.url.replace("//", "//ada:pw@")) as store:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from outlast.errors import ConfigurationError, StoreError, StoreRefused
+from outlast.errors import StoreError, StoreRefused
 from outlast.stores.base import Description
 from outlast.stores.redis_link import Link
 from outlast.stores.redis_place import Place
@@ -93,7 +93,7 @@ async def _durability(link: Link, facts: Mapping[str, str]) -> tuple[str, list[s
 async def _sync(link: Link) -> str:
     try:
         [answer] = await link.ask(("CONFIG", "GET", "appendfsync"))
-    except (StoreError, ConfigurationError):
+    except StoreError:
         # Users need no right to it, and services often hide it; then it is taken for the server's own default.
         return "everysec"
     return answer[1] if answer else "everysec"

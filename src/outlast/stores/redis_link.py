@@ -27,7 +27,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from outlast.errors import ConfigurationError, OutlastError, StoreError, StoreUnavailable
+from outlast.errors import ConfigurationError, OutlastError, StoreError, StoreRefused, StoreUnavailable
 from outlast.stores.redis_place import Place
 from outlast.stores.redis_pool import Pools
 
@@ -111,7 +111,8 @@ class Link:
         """The error as ours, with what it is about."""
         where, what = self._place.shown, f"{type(error).__name__.removesuffix('Error')}: {error}"[:300]
         if isinstance(error, AuthenticationError | NoPermissionError) or _RIGHTS.search(str(error)):
-            return ConfigurationError(
+            # No ConfigurationError, for a password may be changed while a store is open.
+            return StoreRefused(
                 f"{where} refuses this user or password, or what they may do ({error}); see the store URL"
             )
         if _DATABASE.search(str(error)):

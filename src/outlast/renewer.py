@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
+from outlast.errors import StoreUnavailable
 from outlast.stores.base import Head, Lease, Store
 
 MARGIN = 5 / 30
@@ -114,8 +115,11 @@ class Renewer:
     async def _renew(self) -> None:
         asked = time.monotonic()
         held = [one for one in list(self._held.values()) if one.stop_at is None or asked < one.stop_at]
-        async with asyncio.timeout(self._ttl / 3):
-            heads = await self._store.renew([one.lease for one in held], ttl=self._ttl)
+        try:
+            async with asyncio.timeout(self._ttl / 3):
+                heads = await self._store.renew([one.lease for one in held], ttl=self._ttl)
+        except TimeoutError as error:
+            raise StoreUnavailable(f"the store did not renew leases within {self._ttl / 3:g} s") from error
         for one, head in zip(held, heads, strict=True):
             self._answered(one, head, asked)
 

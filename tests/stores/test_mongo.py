@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -28,6 +30,7 @@ from outlast.job import Job, Signal
 from outlast.stores import mongo as mongo_store
 from outlast.stores import open_store
 from outlast.stores.base import News, Store
+from outlast.stores.mongo_loop import LoopThread
 from outlast.stores.mongo_server import META, PARTS, Found, address_of, our_errors
 from outlast.testing import FakeClock
 from outlast.testing.contract.ground import (
@@ -203,6 +206,31 @@ async def test_a_store_goes_on_by_itself_once_its_server_is_back(tmp_path: Path)
             assert [job.id for job in (await store.claim(1, [kept.type], "w")).jobs] == [kept.id]
     finally:
         await store.close()
+
+
+async def test_a_call_that_fails_after_its_caller_went_away_is_nobodys_error() -> None:
+    unseen: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: unseen.append(context))
+    thread, begun, gone = LoopThread("test"), threading.Event(), threading.Event()
+
+    async def fail() -> None:
+        begun.set()
+        await asyncio.to_thread(gone.wait)
+        raise StoreUnavailable("late")
+
+    call = asyncio.create_task(thread.call(fail))
+    await asyncio.to_thread(begun.wait)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    gone.set()
+    await thread.stop(nothing)
+    del call
+    gc.collect()
+    assert unseen == []
+
+
+async def nothing() -> None: ...
 
 
 async def test_a_store_that_is_closed_says_so(store: Store) -> None:

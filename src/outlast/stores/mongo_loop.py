@@ -40,8 +40,11 @@ class LoopThread:
 
     async def _carried(self, make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         call = asyncio.run_coroutine_threadsafe(self._counted(make), self._loop)
+        answer = asyncio.wrap_future(call)
+        # The caller may go away; then its error is nobody's.
+        answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
         try:
-            return await asyncio.shield(asyncio.wrap_future(call))
+            return await asyncio.shield(answer)
         except asyncio.CancelledError:
             if call.cancelled():
                 raise StoreUnavailable("the store was closed before this was done; its outcome is unknown") from None

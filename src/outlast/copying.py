@@ -131,7 +131,8 @@ async def _copy_signals(source: Store, target: Store, id: str) -> None:
     signals, there = await source.signals(id), await target.signals(id)
     for signal in signals[len(there) :]:
         await _write(target, Change(id=id, signal=replace(signal, number=0, taken=False)))
-    await _write(target, Change(id=id, consumed=tuple(signal.number for signal in signals if signal.taken)))
+    if taken := tuple(signal.number for signal in signals if signal.taken):
+        await _write(target, Change(id=id, consumed=taken))
 
 
 async def _write(target: Store, change: Change) -> None:

@@ -34,6 +34,12 @@ def test_a_file_that_is_not_there_is_not_made(place: Place) -> None:
     assert [path for path in Path(place.folder).iterdir() if path.suffix == ".db"] == []
 
 
+@pytest.mark.parametrize("urls", [("sqlite:///old.db", "memory://"), ("memory://", "sqlite:///new.db")])
+def test_memory_which_goes_with_the_command_is_refused(place: Place, urls: tuple[str, str]) -> None:
+    done = place.inside("db", "copy", *urls)
+    assert (done.exit_code, "name a store that lasts" in done.stderr) == (2, True)
+
+
 def test_a_store_is_not_copied_into_itself(place: Place) -> None:
     url = f"sqlite:///{place.folder}/jobs.db"
     with place.serving("--no-worker"):

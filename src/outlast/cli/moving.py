@@ -30,6 +30,8 @@ async def _copy(source: str, target: str) -> None:
     from outlast.cli.examine import missing_file
     from outlast.stores import open_store
 
+    if any(url.startswith("memory:") for url in (source, target)):
+        raise Refused("memory:// begins empty, and is gone with this command; name a store that lasts")
     if missing := missing_file(source):
         raise Refused(f"there is no {missing}")
     async with AsyncExitStack() as stack:

@@ -18,6 +18,7 @@ from tests.stores.postgres_ground import fresh
 from tests.stores.postgres_server import PgBouncer
 from tests.stores.postgres_server import Server as PostgresServer
 from tests.stores.redis_server import Server, fresh_namespace
+from tests.stores.urls import URL
 
 
 class Contract(StoreContract):
@@ -76,10 +77,8 @@ class TestPostgres15(Contract):
 
 class TestPgBouncer(Contract):
     @pytest.fixture
-    def url(self, pgbouncer: PgBouncer, monkeypatch: pytest.MonkeyPatch) -> str:
-        # That no notification arrives is a test of its own; here nobody waits a second for it.
-        monkeypatch.setattr("outlast.stores.postgres_news.ECHO", 0.01)
-        return fresh(pgbouncer.url)
+    def url(self, request: pytest.FixtureRequest) -> str:
+        return URL["pgbouncer"](request)
 
     @pytest.fixture
     def way(self, pgbouncer: PgBouncer) -> str:

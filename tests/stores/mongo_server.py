@@ -1,4 +1,4 @@
-"""A server that speaks MongoDB's wire protocol, for tests: a real one where there is one, else nx-27017 on a file.
+"""A server that speaks MongoDB's wire protocol, for tests: a real one where there is one, else nx-27017 in memory.
 
 OUTLAST_TEST_MONGODB_URL names a server that runs; a `mongod` on PATH is started as a replica set of one. Each test has
 a database of its own.
@@ -56,7 +56,7 @@ def mongo_server(folder: Path) -> Iterator[MongoServer]:
         with mongod_at(mongod, folder, free_port()) as server:
             yield server
     else:
-        with protocol_server(folder, free_port()) as server:
+        with protocol_server(folder, free_port(), "--db", "memory") as server:
             yield server
 
 
@@ -77,9 +77,10 @@ def initiate(port: int) -> None:
 
 
 @contextmanager
-def protocol_server(folder: Path, port: int) -> Iterator[MongoServer]:
+def protocol_server(folder: Path, port: int, *where: str) -> Iterator[MongoServer]:
+    """Keeps its databases in the folder, or where it is told."""
     pytest.importorskip("nx_27017", reason="no mongod, and no nx-27017 to stand in for it")
-    command = [sys.executable, str(NX), "--data-dir", str(folder), "--port", str(port)]
+    command = [sys.executable, str(NX), *(where or ("--data-dir", str(folder))), "--port", str(port)]
     command += ["--pid-file", str(folder / "pid"), "--log-file", str(folder / "log"), "--host", "127.0.0.1"]
     with running(command, folder, port):
         yield MongoServer(f"mongodb://127.0.0.1:{port}", is_real=False, port=port)

@@ -8,7 +8,7 @@ from typing import Any
 import anyio
 import pytest
 
-from outlast import Context, Fail, Outlast, Retry, Status, StoreUnavailable, WaitTimeout
+from outlast import Context, Fail, Outlast, Retry, Status, StoreUnavailable, WaitTimeout, activity
 from outlast.job import Change, Event, Job, Signal
 from outlast.output import text
 from outlast.stores.base import Head, Lease
@@ -62,7 +62,8 @@ async def test_a_step_cut_off_while_it_is_being_recorded_leaves_the_offsets_righ
     assert (deltas, await slow.output(job.id)) == ([0, 4], "AAAABBBB")
 
 
-async def test_no_step_begins_while_the_job_is_being_parked(slow: Outlast) -> None:
+async def test_no_step_begins_while_the_job_is_being_parked(slow: Outlast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "QUIET", 0.2)
     paid: list[int] = []
 
     async def pay() -> str:
@@ -72,7 +73,7 @@ async def test_no_step_begins_while_the_job_is_being_parked(slow: Outlast) -> No
     @slow.handler
     async def both(ctx: Context) -> list[Any]:
         async def later() -> str:
-            await asyncio.sleep(1.1)
+            await asyncio.sleep(0.3)
             return await ctx.step("pay", pay)
 
         return list(await asyncio.gather(ctx.wait_for("go"), later()))
@@ -190,7 +191,8 @@ async def test_following_an_ended_job_from_its_last_number_ends_at_once(app: Out
         assert [event async for event in app.follow(job, after=job.seq)] == []
 
 
-async def test_a_short_sleep_beside_a_wait_is_slept_out(app: Outlast) -> None:
+async def test_a_short_sleep_beside_a_wait_is_slept_out(app: Outlast, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(activity, "QUIET", 0.2)
     polls: list[int] = []
 
     async def poll() -> int:
@@ -202,7 +204,7 @@ async def test_a_short_sleep_beside_a_wait_is_slept_out(app: Outlast) -> None:
         async def often() -> None:
             for _ in range(3):
                 await ctx.step("poll", poll)
-                await ctx.sleep(1.2)
+                await ctx.sleep(0.3)
 
         return list(await asyncio.gather(ctx.wait_for("stop", timeout=30), often()))
 

@@ -23,7 +23,7 @@ from tests.examples.test_page_modules import node
 from tests.ports import free_port
 from tests.stores import postgres_server
 from tests.test_docs import ROOT
-from tests.testing.test_page import built_wheel, run
+from tests.testing.test_page import built_wheel, environment, install
 from tests.web.ground import ended
 from torture.crew.workers import until
 from torture.serverless.platform import Platform
@@ -50,9 +50,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheel = built_wheel(folder / "wheel")
     shutil.copytree(VERCEL, folder / "project", ignore=shutil.ignore_patterns("__pycache__"))
     required = (VERCEL / "requirements.txt").read_text().split()
-    run(folder, sys.executable, "-m", "venv", "venv")
     named = [line.replace("outlast", str(wheel), 1) if line.startswith("outlast") else line for line in required]
-    run(folder, str(python_of(folder)), "-m", "pip", "install", "--quiet", *named)
+    install(environment(folder), *named)
     return folder / "project"
 
 
@@ -123,7 +122,7 @@ async def test_the_project_of_vercel_runs_from_its_own_folder_with_what_it_requi
 @pytest.mark.timeout(300)
 async def test_the_project_of_vercel_runs_on_a_plain_server_too(project: Path, store: str, tmp_path: Path) -> None:
     python = python_of(project.parent)
-    run(project, str(python), "-m", "pip", "install", "--quiet", "uvicorn")
+    install(python, "uvicorn")
     async with Queue("token", "sig_" + "k" * 28) as queue:
         port = free_port()
         push = f"qstash:http://127.0.0.1:{port}?budget=8s"

@@ -18,12 +18,11 @@ PAGE = ROOT / "docs" / "testing.md"
 @pytest.mark.skipif(sys.platform == "win32", reason="only on Windows: there is no bash")
 def test_the_page_on_testing_holds_outside_the_repository(tmp_path: Path) -> None:
     wheel = built_wheel(tmp_path / "wheel")
-    python = tmp_path / "venv" / "bin" / "python"
-    run(tmp_path, sys.executable, "-m", "venv", "venv")
-    run(tmp_path, str(python), "-m", "pip", "install", "--quiet", str(wheel))
+    python = environment(tmp_path)
+    install(python, str(wheel))
     for command in (line for block in blocks(PAGE) if block.language == "sh" for line in block.text.splitlines()):
         assert command.startswith("pip install ")
-        run(tmp_path, str(python), "-m", *command.split(), "--quiet")
+        install(python, *command.split()[2:])
     project = tmp_path / "project"
     project.mkdir()
     with Session(project, python) as session:
@@ -42,6 +41,19 @@ def built_wheel(folder: Path) -> Path:
     run(folder, sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(source))
     [wheel] = folder.glob("outlast-*.whl")
     return wheel
+
+
+def environment(folder: Path) -> Path:
+    """The Python of a virtual environment with nothing in it."""
+    run(folder, sys.executable, "-m", "venv", "--without-pip", "venv")
+    return folder / "venv" / "bin" / "python"
+
+
+def install(python: Path, *packages: str) -> None:
+    """By the pip of the tests, as that of the environment would."""
+    # What nobody will import need not be compiled.
+    pip = (sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-compile")
+    run(python.parent, *pip, *packages)
 
 
 def run(folder: Path, *command: str) -> str:

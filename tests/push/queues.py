@@ -27,6 +27,9 @@ ENVIRONMENT = {
 }
 """Credentials for which nobody looks anywhere else."""
 
+SESSION = get_session()
+"""Knows what SQS is like, which takes longer to read than most tests take to run."""
+
 Event = Mapping[str, Any]
 Invoke = Callable[[Event], Awaitable[Mapping[str, Any] | None]]
 """Calls a function with an event; answers None if it died or raised."""
@@ -125,7 +128,7 @@ async def queues(address: str, *, hides: int = 30, receives: int = 10) -> AsyncI
     hides: seconds for which a message that was received is hidden.
     receives: how often a message is received before it is a dead letter.
     """
-    async with get_session().create_client("sqs", region_name=REGION, endpoint_url=address) as client:
+    async with SESSION.create_client("sqs", region_name=REGION, endpoint_url=address) as client:
         name = f"jobs-{uuid4().hex[:12]}"
         dead = await _made(client, f"{name}-dead", {})
         redrive = f'{{"deadLetterTargetArn": "{dead.arn}", "maxReceiveCount": {receives}}}'

@@ -6,9 +6,9 @@ from time import monotonic
 
 import anyio
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Browser, Page, expect
 
-from tests.browser import browsing
+from tests.browser import chromium, showing
 from tests.examples.demo_process import Demo, assert_no_finished_call_is_repeated
 from tests.examples.samples import ELECTRICITY, PHYSIOTHERAPY, offline_journey
 
@@ -25,9 +25,15 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
         demo.close()
 
 
+@pytest.fixture(scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with chromium() as browser:
+        yield browser
+
+
 @pytest.fixture
-async def page(demo: Demo) -> AsyncIterator[Page]:
-    async with browsing(demo.url) as page:
+async def page(browser: Browser, demo: Demo) -> AsyncIterator[Page]:
+    async with showing(browser, demo.url) as page:
         yield page
 
 

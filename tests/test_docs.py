@@ -263,7 +263,8 @@ def is_outlast(words: list[str]) -> bool:
     if words[0] == "--version":
         return True
     command = commands.commands[words[0]]
-    parser = command.make_parser(click.Context(command))
+    # As within the group, for a command keeps the help option that it makes first.
+    parser = command.make_parser(click.Context(command, parent=click.Context(commands, **commands.context_settings)))
     parser.parse_args(args=list(words[1:]))  # raises at an option that is not there
     return True
 

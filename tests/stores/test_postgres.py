@@ -544,7 +544,9 @@ async def test_a_server_that_is_restarted_under_load_loses_nothing(own: Server) 
         other = PostgresStore(f"{own.url()}?schema={store.describe().url.partition('schema=')[2]}")
         ears = Ears(store)
         async with other:
-            await asyncio.sleep(6)
+            listen = "select count(*) from pg_stat_activity where query ~ '^(listen |select 1$)'"
+            while await execute(own.url(), listen) != [(2,)]:
+                await asyncio.sleep(0.05)
             ears.forget()
             await queued(other)
             await asyncio.wait_for(ears.foreign(), 10)

@@ -25,7 +25,7 @@ WELL = 0.6
 
 @pytest.fixture
 async def both(sqs: str) -> AsyncIterator[tuple[Queue, Queue]]:
-    async with queues(sqs, hides=4, receives=100) as both:
+    async with queues(sqs, hides=2, receives=100) as both:
         yield both
 
 
@@ -44,7 +44,7 @@ async def app(tmp_path: Path, both: tuple[Queue, Queue]) -> AsyncIterator[Outlas
 
 @pytest.fixture
 async def function(tmp_path: Path, both: tuple[Queue, Queue]) -> AsyncIterator[Lambda]:
-    settings = {"OUTLAST_STORE": f"sqlite:///{tmp_path}/jobs.db", "OUTLAST_PUSH": f"sqs:{both[0].url}", "LEASE": "3"}
+    settings = {"OUTLAST_STORE": f"sqlite:///{tmp_path}/jobs.db", "OUTLAST_PUSH": f"sqs:{both[0].url}", "LEASE": "1.5"}
     async with Lambda("tests.push.lambdas:handler", of_nobody_else(os.environ) | settings, limit=60) as function:
         yield function
 

@@ -88,6 +88,7 @@ HOUSE = (
     "tokens",
     "notices",
     "opened",
+    "registry",
     "verbs",
     "workerless",
     "aside",

@@ -1,4 +1,4 @@
-"""Outlast: register handlers, submit jobs, ask for them, follow them; brings the parts together."""
+"""Outlast: submit jobs, and be connected to a store; brings the parts together."""
 
 import asyncio
 import os
@@ -6,19 +6,18 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from concurrent import futures
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
-from difflib import get_close_matches
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, TypeVar, Unpack
 
 from outlast import attachments, notices, totals, unused
 from outlast.alarms import Alarms
 from outlast.aside import Aside, require_no_loop
 from outlast.capture import capturing
 from outlast.context import Context
-from outlast.errors import ConfigurationError, IdempotencyKeyReused, InvalidRequest
+from outlast.errors import ConfigurationError, IdempotencyKeyReused
 from outlast.follow import Hub
-from outlast.handler import BlockingFunction, Function, Handler, Options, Register, require_known, settings_of
-from outlast.hooks import Hook, Hooks, Moment, checked
-from outlast.job import Job, NewJob, Priority
+from outlast.handler import Handler, Options, require_known
+from outlast.hooks import Hooks
+from outlast.job import Job, NewJob
 from outlast.observe import Observe
 from outlast.opened import Opened, connected
 from outlast.policy import Duration, Limits, lease_time, seconds, slots
@@ -38,15 +37,9 @@ from outlast.webhooks import Courier, Endpoint, by_url, chosen_public_url
 from outlast.worker import Worker
 from outlast.workerless import Workerless
 
-P = ParamSpec("P")
 T = TypeVar("T")
-H = TypeVar("H", bound=Hook)
 
 Lifespan = Callable[["Outlast"], AbstractAsyncContextManager[Any]]
-
-
-_LATER = object()
-"""Stands for a hook that a decorator is going to give."""
 
 
 class Outlast(Workerless):
@@ -106,7 +99,6 @@ class Outlast(Workerless):
         self.webhook_hosts = frozenset(host.lower() for host in webhook_hosts)
         self._public_url = chosen_public_url(public_url, os.environ)
         self._delivers = True
-        self._hooks: dict[str, list[Hook]] = {}
         self._context: Callable[..., Context] = Context
         self._opened: Opened | None = None
         self._worker: Worker | None = None
@@ -116,89 +108,6 @@ class Outlast(Workerless):
         self.tokens = Tokens(self._connected)
         self._gate = threading.Lock()
         self._aside_gate = threading.Lock()
-
-    # -- handlers ---------------------------------------------------------------------------------------------------
-
-    @overload
-    def handler(self, fn: Function[P, T], /) -> Handler[P, T]: ...
-
-    @overload
-    def handler(self, fn: BlockingFunction[P, T], /) -> Handler[P, T]: ...
-
-    @overload
-    def handler(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        timeout: Duration | None = 900.0,
-        retries: int = 3,
-        backoff: Duration | tuple[Duration, Duration] = (2.0, 300.0),
-        priority: Priority = "normal",
-        deadline: Duration | None = None,
-        keep: Duration = "7d",
-        steps: Sequence[str] = (),
-        max_payload: int | str | None = None,
-    ) -> Register: ...
-
-    def handler(self, fn: Callable[..., Any] | None = None, /, **settings: Any) -> Any:
-        """Register a function as the handler of a type of jobs; bare, or with settings.
-
-        An `async def` gets a Context; a `def` runs in a thread of its own and gets a SyncContext.
-
-        Parameters
-        ----------
-        name: the type; by default the function's name. Letters, digits and `._:-`, at most 128.
-        timeout: running time of one attempt, parked time apart; None: no limit.
-        retries: tries after the first.
-        backoff: the pause before the first retry, doubled each time, or a pair of that and the longest pause.
-        priority: of jobs that do not ask for another.
-        deadline: from submit to end.
-        keep: how long an ended job stays.
-        steps: names of steps to come, shown as pending.
-        max_payload: bytes, or text such as `8 MiB`, where the app's cap does not fit.
-
-        Raises ConfigurationError if the name is taken or the function cannot be a handler.
-        """
-        if fn is not None:
-            return self._register(fn, {})
-        return lambda function: self._register(function, settings)
-
-    def _register(self, fn: Callable[..., Any], settings: dict[str, Any]) -> Handler[Any, Any]:
-        handler: Handler[Any, Any] = Handler(fn, settings_of(fn, settings, self.limits), self._submit_payload)
-        if handler.name in self.handlers:
-            raise ConfigurationError(f"handler {handler.name!r} is registered twice; give one of them another name")
-        self.handlers[handler.name] = handler
-        return handler
-
-    # -- hooks ------------------------------------------------------------------------------------------------------
-
-    @overload
-    def on(self, moment: Moment, /) -> Callable[[H], H]: ...
-
-    @overload
-    def on(self, moment: Moment, hook: H, /) -> H: ...
-
-    def on(self, moment: Moment, hook: Any = _LATER, /) -> Any:
-        """Have `hook(job, error)` called when a job moves; also as a decorator, `@app.on("failed")`.
-
-        It is called after the commit, in the process that made the move, and can neither delay nor break a job: what
-        it raises is logged. A `def` runs in a thread. One call has 30 s; of one job, moment follows moment.
-
-        Parameters
-        ----------
-        moment: `submitted`, `started` (each time a worker takes the job), `waiting`, `retrying`, `completed`, `failed`
-            or `cancelled`.
-        hook: takes the job as it then is (without its payload) and the exception that was raised; None where there was
-            none, or where this process does not have it: `job.last_error` says what is known.
-
-        Raises ConfigurationError for another moment, or a function that does not take these two arguments.
-        """
-        if hook is _LATER:
-            return lambda function: self.on(moment, function)
-        checked(moment, hook)
-        self._hooks.setdefault(moment, []).append(hook)
-        return hook
 
     # -- submit -----------------------------------------------------------------------------------------------------
 
@@ -253,14 +162,6 @@ class Outlast(Workerless):
             if fresh:
                 await runtime.submitted(job)
         return job, fresh
-
-    def _handler(self, type: str) -> Handler[Any, Any]:
-        handler = self.handlers.get(type)
-        if handler is None:
-            near = get_close_matches(type, self.handlers, n=10) or sorted(self.handlers)[:10]
-            detail = f"no handler is registered for {type[:64]!r}; known are {', '.join(near) or 'none'}"
-            raise InvalidRequest(detail, code="unknown_type", errors=[{"pointer": "/type", "detail": detail}])
-        return handler
 
     # -- connect, run -----------------------------------------------------------------------------------------------
 

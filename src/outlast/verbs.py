@@ -2,7 +2,7 @@
 
 import json
 import secrets
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from asyncio import Semaphore, gather
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
@@ -18,13 +18,13 @@ from outlast.errors import InvalidRequest, JobConflict, JobNotFound, NotJson, Wa
 from outlast.estimates import Estimates
 from outlast.feed import Seen, feed
 from outlast.follow import follow
-from outlast.handler import Handler
 from outlast.job import Change, Event, Job, NewJob, Signal, Status, Step
 from outlast.metrics import Totals
 from outlast.notation import clean, job_id
 from outlast.opened import Opened
 from outlast.policy import Duration, Limits, seconds
 from outlast.presence import WorkerInfo
+from outlast.registry import Registry
 from outlast.replay import timed_out
 from outlast.runtime import Runtime
 from outlast.stores.base import ANY, Owner, Query
@@ -35,12 +35,11 @@ __all__ = ["ANY", "Owner", "Query", "Verbs", "new_id"]
 T = TypeVar("T")
 
 
-class Verbs(ABC):
+class Verbs(Registry):
     """The part of the app that needs no more than its store and its handlers."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.handlers: dict[str, Handler[Any, Any]] = {}
+        super().__init__(limits)
         self._estimates = Estimates()
 
     @property

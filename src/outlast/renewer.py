@@ -62,6 +62,7 @@ class Renewer:
     async def stop(self) -> None:
         self._stop.set()
         await self._ended.wait()
+        self._thread.join()  # which said that with the last it does
 
     def hold(
         self,

@@ -33,7 +33,7 @@ from outlast.sweep import Sweeper
 from outlast.tokens import Tokens
 from outlast.tracing import found, valid
 from outlast.verbs import new_id
-from outlast.webhooks import Courier, Endpoint, by_url, chosen_public_url
+from outlast.webhooks import Courier, Endpoint, by_url, chosen_public_url, named_hosts
 from outlast.worker import Worker
 from outlast.workerless import Workerless
 
@@ -96,7 +96,7 @@ class Outlast(Workerless):
         self.cors = cors
         self.observe = Observe()
         self._endpoints = by_url(webhooks)
-        self.webhook_hosts = frozenset(host.lower() for host in webhook_hosts)
+        self.webhook_hosts = named_hosts(webhook_hosts)
         self._public_url = chosen_public_url(public_url, os.environ)
         self._delivers = True
         self._context: Callable[..., Context] = Context

@@ -39,8 +39,12 @@ class Part:
 def fitting(action: Action, query: Query, *, everything: bool = False) -> Query:
     """The query for the jobs that the action is for, the newest first: those that come meanwhile are not among them.
 
-    Raises InvalidRequest if it asks for others, or for all there are without saying so (`everything`).
+    Raises InvalidRequest if it asks for others, or for all there are without saying so (`everything`), or for an action
+    that there is not.
     """
+    if action not in FITS:
+        detail = f"action is one of {', '.join(FITS)}, not {str(action)[:64]!r}"
+        raise InvalidRequest(detail, errors=[{"pointer": "/action", "detail": detail}])
     wrong = sorted((query.status or frozenset()) - FITS[action])
     if wrong:
         detail = f"{action} is for {', '.join(sorted(FITS[action]))} jobs, not for {', '.join(wrong)}"

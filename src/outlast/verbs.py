@@ -376,7 +376,7 @@ class Verbs(Registry):
         by, reason: as in `cancel`.
         from_start: as in `retry`.
 
-        Raises InvalidRequest for a query of jobs that the action is not for, or one that filters nothing.
+        Raises InvalidRequest for another action, a query of jobs that it is not for, or one that filters nothing.
         """
         runtime, page = await self._runtime(), fitting(action, query, everything=everything)
         found = await self.find(page)

@@ -111,6 +111,13 @@ def by_url(endpoints: Sequence[Endpoint]) -> Mapping[str, Endpoint]:
     return found
 
 
+def named_hosts(hosts: Collection[str]) -> frozenset[str]:
+    """The hosts that a submit may name beside the public ones. Raises ConfigurationError for a single text."""
+    if isinstance(hosts, str):
+        raise ConfigurationError(f"webhook_hosts= is a list of hosts: webhook_hosts=[{hosts[:64]!r}]")
+    return frozenset(host.lower() for host in hosts)
+
+
 def chosen_public_url(given: str | None, environ: Mapping[str, str]) -> str | None:
     """The address that jobs lie under for those outside; None where neither the app nor its environment says.
 

@@ -135,6 +135,11 @@ async def test_jobs_that_an_action_is_not_for_are_refused(app: Outlast, action: 
         await app.bulk(action, Query(status=frozenset({Status(status)})))
 
 
+async def test_an_action_that_there_is_not_is_refused(app: Outlast) -> None:
+    with pytest.raises(InvalidRequest, match="one of cancel, retry, delete, not 'kill'"):
+        await app.bulk("kill", Query(type="small"))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("action", ["cancel", "retry", "delete"])
 async def test_a_query_that_filters_nothing_must_be_meant(app: Outlast, action: Action) -> None:
     await app.submit("small")

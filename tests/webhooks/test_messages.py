@@ -74,6 +74,11 @@ def test_an_address_that_jobs_cannot_lie_under_is_refused(monkeypatch: pytest.Mo
     assert "hunter2" not in f"{given.value} {named.value}"
 
 
+def test_a_host_that_stands_alone_where_a_list_is_wanted_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"webhook_hosts=\['localhost'\]"):
+        Outlast("memory://", webhook_hosts="localhost")
+
+
 # -- what came of it ------------------------------------------------------------------------------------------------
 
 

@@ -145,7 +145,7 @@ class Outlast(Workerless):
     async def _stored(
         self, runtime: Runtime, handler: Handler[Any, Any], payload_json: str, options: Options
     ) -> tuple[Job[Any], bool]:
-        now = runtime.store.now()
+        now = await runtime.store.clock.checked()
         endpoints = [endpoint.webhook for endpoint in self._endpoints.values()]
         new = prepare(handler, payload_json, options, self.limits, id=new_id(now), now=now, endpoints=endpoints)
         if runtime.courier is not None and new.job.webhooks:

@@ -10,12 +10,15 @@ import inspect
 import json
 import math
 import typing
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import fields as fields_of
+from dataclasses import is_dataclass
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from outlast.errors import ConfigurationError, Misfit, NotJson
+from outlast.notation import canonical
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 USE_JSON = "use JSON values"
 ANNOTATE = "return JSON values, or annotate the function's return type so that the value can be read back"
 SCALARS = (str, int, bool, type(None))
+
+PLAIN = frozenset({str, int, float, bool, type(None)})
+"""Types of values that hold no others."""
 
 UNREADABLE = 10**4300
 """The least whole number that Python writes and does not read back: it takes 4300 digits from a text."""
@@ -170,6 +176,38 @@ def _require_awaited(value: Any, codec: Codec, path: str) -> None:
     if inspect.iscoroutine(value):
         value.close()
         raise NotJson(codec.what, path, "a coroutine", f"`await` was forgotten before {value.__qualname__}(...)")
+
+
+def in_order(value: Any, data: Any) -> Any:
+    """What a value was dumped to as JSON data, with what stands for sets in the order of their items' JSON.
+
+    A set comes in another order in each process. Raises RecursionError beyond some 400 levels.
+    """
+    if type(value) in PLAIN:
+        return data
+    if getattr(type(value), "__pydantic_root_model__", False):
+        return in_order(value.root, data)
+    if isinstance(data, list):
+        if not isinstance(value, set | frozenset | list | tuple) or len(value) != len(data):
+            return data
+        items = [in_order(*pair) for pair in zip(value, data, strict=True)]
+        return sorted(items, key=canonical) if isinstance(value, set | frozenset) else items
+    if isinstance(data, dict):
+        held = _held(value, data)
+        return {key: in_order(held.get(key), item) for key, item in data.items()}
+    return data
+
+
+def _held(value: Any, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What each entry of the data was dumped from, where that is known."""
+    kind = type(value)
+    if isinstance(value, dict):
+        return dict(zip(data, value.values(), strict=True)) if len(value) == len(data) else {}
+    if hasattr(kind, "__pydantic_fields__") and not hasattr(kind, "__dataclass_fields__"):
+        fields = kind.__pydantic_fields__.items()
+        named = {field.serialization_alias or field.alias or name: getattr(value, name, None) for name, field in fields}
+        return {**(value.__pydantic_extra__ or {}), **named}
+    return {field.name: getattr(value, field.name, None) for field in fields_of(value)} if is_dataclass(value) else {}
 
 
 def _text_of(value: Any) -> str:

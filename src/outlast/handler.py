@@ -25,7 +25,7 @@ from outlast.calls import is_async
 from outlast.context import Context
 from outlast.errors import ConfigurationError, InvalidRequest, NotJson
 from outlast.job import RANK, Job, Priority
-from outlast.notation import canonical, pointer_part
+from outlast.notation import pointer_part
 from outlast.policy import Duration, Limits, seconds
 
 if TYPE_CHECKING:
@@ -173,12 +173,11 @@ class Handler(Generic[P, T]):
             raise InvalidRequest(str(error), errors=[{"pointer": "/payload", "detail": str(error)}]) from None
 
     def _dumped(self, model: "BaseModel") -> dict[str, Any]:
-        """As JSON data; a set, which comes in another order in each process, in that of its items' JSON."""
         dumped = model.model_dump(mode="json", by_alias=True)
-        for name, field in self._fields:
-            if isinstance(model.__dict__[field], set | frozenset) and isinstance(dumped[name], list):
-                dumped[name].sort(key=canonical)
-        return dumped
+        try:
+            return dict(codec.in_order(model, dumped))
+        except RecursionError:
+            return dumped  # nested so deeply that it is refused
 
     def check(self, payload_json: str) -> None:
         """Raise InvalidRequest, naming each wrong field, if JSON text from outside is not a payload of this handler."""

@@ -6,10 +6,11 @@ written before.
 
 import asyncio
 import hashlib
-from collections.abc import Collection, Container, Mapping, Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from outlast.codec import in_order
 from outlast.errors import LimitExceeded, NotJson
 from outlast.job import Step
 from outlast.notation import canonical
@@ -36,9 +37,6 @@ class Frame:
 
 WAITED = ":-"
 """Stands in the key of a wait where the digest of a call's arguments would."""
-
-PLAIN = frozenset({str, int, float, bool, type(None)})
-"""Types of values that hold no others."""
 
 TIMED_OUT = "{}"
 """The recorded outcome of a wait that gave up."""
@@ -164,7 +162,8 @@ def digest_of(name: str, arguments: Any, unseen: type) -> str:
     from pydantic_core import to_jsonable_python
 
     try:
-        data = to_jsonable_python(_without(arguments, unseen), by_alias=True)
+        seen = _without(arguments, unseen)
+        data = in_order(seen, to_jsonable_python(seen, by_alias=True))
         return hashlib.sha256(canonical(data).encode()).hexdigest()[:24]
     except (ValueError, TypeError, RecursionError) as error:
         advice = "bind it with a closure: `lambda: fn(thing)`"
@@ -173,41 +172,8 @@ def digest_of(name: str, arguments: Any, unseen: type) -> str:
 
 
 def _without(value: Any, unseen: type) -> Any:
-    if type(value) in PLAIN:
-        return value
     if isinstance(value, unseen):
         return None
     if isinstance(value, list | tuple):
         return [_without(item, unseen) for item in value]
-    if isinstance(value, dict):
-        return {key: _without(item, unseen) for key, item in value.items()}
-    if isinstance(value, set | frozenset):
-        return _in_order(value)
-    fields = _fields(value)
-    if fields and any(map(_holds_set, fields.values())):
-        return {name: _without(item, unseen) for name, item in fields.items()}
-    return value
-
-
-def _holds_set(value: Any) -> bool:
-    if type(value) in PLAIN:
-        return False
-    if isinstance(value, list | tuple):
-        return any(map(_holds_set, value))
-    within = value if isinstance(value, dict) else _fields(value)
-    return isinstance(value, set | frozenset) or any(map(_holds_set, within.values()))
-
-
-def _fields(value: Any) -> Mapping[str, Any]:
-    """Those of a dataclass or a model; none of anything else."""
-    kind = type(value)
-    if hasattr(kind, "__dataclass_fields__"):
-        return {name: getattr(value, name, None) for name in kind.__dataclass_fields__}
-    return vars(value) if hasattr(kind, "__pydantic_serializer__") else {}
-
-
-def _in_order(items: Collection[Any]) -> list[Any]:
-    """A set comes in another order in each process."""
-    from pydantic_core import to_jsonable_python
-
-    return sorted(to_jsonable_python(list(items), by_alias=True), key=canonical)
+    return {key: _without(item, unseen) for key, item in value.items()} if isinstance(value, dict) else value

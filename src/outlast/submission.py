@@ -176,6 +176,8 @@ def _fingerprint(type: str, payload_json: str, options: Options) -> str:
 def _plain(name: str, value: Any) -> Any:
     if name in ("delay", "deadline", "keep"):
         return seconds(value)
+    if name == "webhook":
+        return [list(one) for one in webhooks_of(value)]
     if isinstance(value, datetime):
         return value.timestamp()
     return value if isinstance(value, Mapping) else list(value) if name == "tags" else str(value)

@@ -310,7 +310,7 @@ class Verbs(Registry):
     ) -> tuple[Job[Any], bool]:
         """The new job; False with it if the idempotency key had made it before."""
         runtime = await self._runtime()
-        now = runtime.store.now()
+        now = await runtime.store.clock.checked()
         again = lifecycle.copy_for_retry(old, new_id(now), now, force=force).evolve(idempotency_key=key)
         await attachments.claim(runtime.store, again, self.limits)
         new = lifecycle.submit(again, now) if from_start else await self._going_on(old, again, now)

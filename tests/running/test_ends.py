@@ -1,7 +1,9 @@
 """How attempts and jobs end: retries, failures, cancels, time limits, deploys."""
 
 import asyncio
+import base64
 import gc
+import os
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,10 +14,13 @@ from pydantic import AfterValidator
 
 from outlast import Context, Fail, InvalidRequest, JobNotFound, Outlast, Retry, Status, WaitTimeout
 from outlast.attempt import Attempt
+from outlast.ends import ENDS
 from outlast.job import Change, Job
 from outlast.stores.memory import MemoryStore
 from outlast.testing import FakeClock
 from tests.running.conftest import Until
+
+HOOK = "https://93.184.215.14/hook"
 
 
 async def test_retries_back_off_and_run_out(timeless: Outlast, clock: FakeClock, until: Until) -> None:
@@ -456,19 +461,22 @@ async def test_the_same_idempotency_key_gives_the_same_job(app: Outlast) -> None
         ({"run_at": datetime(2027, 6, 1, 1, tzinfo=UTC)}, {"run_at": datetime.fromisoformat("2027-06-01T02:00+01:00")}),
         ({"tags": ["a"]}, {"tags": ("a",)}),
         ({"priority": None}, {}),
+        ({"webhook": {"url": HOOK}}, {"webhook": {"events": ENDS[::-1], "full": False, "url": HOOK}}),
     ],
 )
 async def test_a_request_is_the_same_however_it_is_written(
-    timeless: Outlast, one: dict[str, Any], other: dict[str, Any]
+    timeless: Outlast, one: dict[str, Any], other: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("OUTLAST_SECRET", base64.b64encode(os.urandom(32)).decode())
+
     @timeless.handler
-    async def works(ctx: Context, words: set[int]) -> None: ...
+    async def works(ctx: Context, words: list[set[int]]) -> None: ...
 
     at_start = {"deadline": 5.0, "idempotency_key": "k"}
-    first = await works.options(**at_start, **one).submit({0, 8})
-    assert (await works.options(**at_start, **other).submit({8, 0})).id == first.id
+    first = await works.options(**at_start, **one).submit([{0, 8}])
+    assert (await works.options(**at_start, **other).submit([{8, 0}])).id == first.id
     with pytest.raises(InvalidRequest, match="different request"):
-        await works.options(**at_start, **{**one, "external_id": "7"}).submit({0, 8})
+        await works.options(**at_start, **{**one, "external_id": "7"}).submit([{0, 8}])
 
 
 @pytest.mark.parametrize(

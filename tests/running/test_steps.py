@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from outlast import Context, Outlast, Status
 from outlast.policy import Limits
@@ -300,6 +301,37 @@ async def test_an_argument_that_json_cannot_hold_is_refused_with_advice(app: Out
     assert job.last_error.code == "result_not_json"
     assert "an argument of step 'use' holds a value (Unable to serialize" in job.last_error.message
     assert "bind it with a closure" in job.last_error.message
+
+
+class Counted(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    words: list[str] = []
+
+    @cached_property
+    def letters(self) -> set[str]:
+        return set("".join(self.words))
+
+
+async def test_what_a_model_holds_besides_its_fields_tells_calls_apart_if_it_is_written(app: Outlast) -> None:
+    ran: list[int] = []
+
+    async def use(counted: Counted) -> int:
+        ran.append(len(counted.letters))
+        return (counted.model_extra or {}).get("n", 0)
+
+    @app.handler(retries=1, backoff=0)
+    async def plan(ctx: Context) -> list[int]:
+        counted = Counted(words=["tide"])
+        found = [await ctx.step("use", use, counted), await ctx.step("use", use, Counted(n=ctx.attempt, more={"x"}))]
+        found.append(await ctx.step("use", use, counted))
+        if ctx.attempt == 1:
+            raise RuntimeError("again")
+        return found
+
+    async with app.working():
+        job = await app.wait(await plan.submit(), 10)
+    assert (job.result, ran) == ([0, 2, 0], [4, 0, 4, 0])
 
 
 @pytest.mark.parametrize("annotated", [True, False])

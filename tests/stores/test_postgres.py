@@ -502,6 +502,23 @@ async def test_a_submit_whose_answer_is_lost_is_sent_again_and_stored_once(postg
         assert any(news.ready and news.ids is not None and job.id in news.ids for news in heard)
 
 
+async def test_a_submit_whose_answer_is_lost_and_whose_repetition_is_refused_is_unknown(
+    postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
+        new, insert = new_job(store), postgres_writes.insert
+
+        async def refused(*asked: Any) -> Any:
+            raise psycopg.errors.ReadOnlySqlTransaction("as on the standby that took over")
+
+        monkeypatch.setattr(postgres_writes, "insert", refused)
+        wire.cut_at = b"insert into"
+        with pytest.raises(StoreUnavailable, match="outcome of a write is unknown"):
+            await store.insert([new])
+        monkeypatch.setattr(postgres_writes, "insert", insert)
+        assert [job.id for job in await store.insert([new])] == [new.job.id]
+
+
 async def test_a_write_whose_answer_is_lost_is_unknown_and_safe_to_repeat(postgres: Server) -> None:
     async with Wire(postgres.port).up() as wire, opened(fresh(wire.url)) as store:
         new = await queued(store)

@@ -5,58 +5,51 @@ import time
 import pytest
 
 from outlast.stores import server_clock
-from outlast.stores.server_clock import AGAIN, ASKED, ServerClock
+from outlast.stores.server_clock import AGAIN, ServerClock
+
+
+async def unheard() -> float:
+    raise ConnectionError
 
 
 async def test_it_is_the_wall_clock_of_this_machine_until_it_is_set() -> None:
-    assert ServerClock().now() == pytest.approx(time.time(), abs=1)
+    assert ServerClock(unheard).now() == pytest.approx(time.time(), abs=1)
 
 
 async def test_it_runs_on_from_what_the_server_said() -> None:
-    clock = ServerClock()
-
     async def ask() -> float:
         return time.time() + 300
 
-    await clock.set_by(ask)
-    assert clock.now() == pytest.approx(time.time() + 300, abs=0.1)
-    first = clock.now()
+    clock = ServerClock(ask)
+    first = await clock.checked()
+    assert first == pytest.approx(time.time() + 300, abs=0.1)
     assert clock.now() >= first
 
 
 async def test_a_clock_of_this_machine_that_is_set_back_does_not_move_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = ServerClock()
+    clock = ServerClock(unheard)
     before = clock.now()
     monkeypatch.setattr(time, "time", lambda: 0.0)
     assert before <= clock.now() < before + 10
 
 
-async def test_the_answer_that_came_back_the_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter([0.0, 9.0, 10.0, 10.2, 20.0, 25.0])
-
-    def passed() -> float:
-        return next(ticks, 30.1)
-
-    clock = ServerClock()
-    monkeypatch.setattr(server_clock, "passed", passed)
+async def test_of_the_first_answers_the_one_that_came_back_the_fastest_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = iter([1_000.0, 2_000.0, 3_000.0])
 
     async def ask() -> float:
         return next(answers)
 
-    await clock.set_by(ask)
-    assert clock.now() == pytest.approx(2_000.0 + 20.0)
+    clock = ServerClock(ask)
+    ticks = iter([0.0, 0.0, 9.0, 10.0, 10.2, 20.0, 25.0])  # the first tells that it was never set
+    monkeypatch.setattr(server_clock, "passed", lambda: next(ticks, 30.1))
+    assert await clock.checked() == pytest.approx(2_000.0 + 20.0)
 
 
-async def test_a_server_that_does_not_answer_leaves_it_as_it_was() -> None:
-    clock = ServerClock()
-
-    async def ask() -> float:
-        raise ConnectionError
-
-    with pytest.raises(ConnectionError):
-        await clock.set_by(ask)
-    await clock.keep(ask)
+async def test_a_server_that_does_not_answer_leaves_it_as_it_was_and_is_asked_again() -> None:
+    clock = ServerClock(unheard)
+    for _ in range(2):
+        with pytest.raises(ConnectionError):
+            await clock.checked()
     assert clock.now() == pytest.approx(time.time(), abs=1)
 
 
@@ -87,51 +80,61 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     return Machine(monkeypatch)
 
 
-async def test_it_is_not_asked_with_each_call(machine: Machine) -> None:
-    clock = ServerClock()
-    await clock.set_by(machine.ask)
+@pytest.fixture
+async def clock(machine: Machine) -> ServerClock:
+    clock = ServerClock(machine.ask)
+    await clock.checked()
+    machine.asked = 0
+    return clock
+
+
+async def test_it_is_not_asked_with_each_check(machine: Machine, clock: ServerClock) -> None:
     machine.runs(AGAIN - 1)
-    asked = machine.asked
-    await clock.keep(machine.ask)
-    assert (machine.asked, clock.now()) == (asked, machine.server)
+    assert (await clock.checked(), machine.asked) == (machine.server, 0)
 
 
-async def test_it_is_asked_now_and_then(machine: Machine) -> None:
-    clock = ServerClock()
-    await clock.set_by(machine.ask)
+async def test_it_is_asked_now_and_then(machine: Machine, clock: ServerClock) -> None:
     machine.runs(AGAIN + 1)
     machine.server += 0.25
-    await clock.keep(machine.ask)
-    assert clock.now() == machine.server
+    assert (await clock.checked(), machine.asked) == (machine.server, 1)
 
 
-async def test_after_a_machine_was_stopped_as_a_whole_it_is_asked_before_the_next_lease(machine: Machine) -> None:
-    clock = ServerClock()
-    await clock.set_by(machine.ask)
+async def test_after_a_machine_was_stopped_as_a_whole_it_is_asked(machine: Machine, clock: ServerClock) -> None:
     machine.runs(30, counted=False)
     assert clock.now() == machine.server - 30
-    await clock.keep(machine.ask)
-    assert clock.now() == machine.server
+    assert await clock.checked() == machine.server
 
 
-async def test_a_wall_clock_that_is_set_has_it_asked_once_and_changes_nothing(machine: Machine) -> None:
-    clock = ServerClock()
-    await clock.set_by(machine.ask)
-    asked = machine.asked
+async def test_a_wall_clock_that_is_set_has_it_asked_once_and_changes_nothing(
+    machine: Machine, clock: ServerClock
+) -> None:
     machine.wall -= 3_600
     for _ in range(2):
-        await clock.keep(machine.ask)
-    assert (machine.asked, clock.now()) == (asked + ASKED, machine.server)
+        assert (await clock.checked(), machine.asked) == (machine.server, 1)
 
 
-async def test_it_is_asked_where_it_may_be_another_server_now(machine: Machine) -> None:
-    clock = ServerClock()
-    await clock.set_by(machine.ask)
+async def test_it_is_asked_where_it_may_be_another_server_now(machine: Machine, clock: ServerClock) -> None:
     machine.server += 7
     clock.doubt()
-    await clock.keep(machine.ask)
-    assert clock.now() == machine.server
-    assert not clock.stale
+    for _ in range(2):
+        assert (await clock.checked(), machine.asked) == (machine.server, 1)
+
+
+async def test_a_doubt_that_comes_while_it_is_asked_has_it_asked_anew(
+    machine: Machine, clock: ServerClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = machine.ask
+
+    async def doubted() -> float:
+        if machine.asked == 0:
+            clock.doubt()
+        return await ask()
+
+    monkeypatch.setattr(clock, "_ask", doubted)
+    clock.doubt()
+    for _ in range(3):
+        await clock.checked()
+    assert machine.asked == 2
 
 
 @pytest.mark.skipif(not hasattr(time, "CLOCK_BOOTTIME"), reason="this system has no clock that counts its sleep")

@@ -48,6 +48,13 @@ class Clock:
         """Seconds since 1970."""
         return time.time()
 
+    async def checked(self) -> float:
+        """`now`, once what keeps this clock was asked again, if need be: what is to last is counted from it."""
+        return self.now()
+
+    def doubt(self) -> None:
+        """What keeps this clock may be another from now on, so that the next check asks it."""
+
     async def wait(self, event: asyncio.Event, until: float | None) -> bool:
         """Wait for the event, at most until a time of this clock; True if the event is set."""
         try:

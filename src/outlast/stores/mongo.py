@@ -72,7 +72,7 @@ class MongoStore:
     locks: Path | None = None
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
-        self.clock = clock or ServerClock()
+        self.clock: Clock = clock or ServerClock(self._ask_time)
         self._address = address_of(url)
         self._listeners = Listeners()
         self._found = Found("unknown", is_replicated=False)
@@ -94,6 +94,7 @@ class MongoStore:
         self._thread = LoopThread("outlast-mongo")
         try:
             await self._thread.call(self._start)
+            await self.clock.checked()
         except BaseException:
             await self.close()
             raise
@@ -141,15 +142,22 @@ class MongoStore:
     # -- writes ------------------------------------------------------------------------------------------------------
 
     async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
-        return await self._do(lambda work: work.writes.insert(new)) if new else []
+        if not new:
+            return []
+        await self.clock.checked()
+        return await self._do(lambda work: work.writes.insert(new))
 
     async def claim(
         self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
     ) -> Claimed:
+        await self.clock.checked()
         return await self._do(lambda work: work.writes.claim(n, types, worker, ids, ttl))
 
     async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
-        return await self._do(lambda work: work.writes.renew(leases, ttl)) if leases else []
+        if not leases:
+            return []
+        await self.clock.checked()
+        return await self._do(lambda work: work.writes.renew(leases, ttl))
 
     async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
         return await self._do(lambda work: work.writes.apply(changes)) if changes else []
@@ -177,6 +185,7 @@ class MongoStore:
         return await self._do(lambda work: work.reads.count(query))
 
     async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
+        await self.clock.checked()
         return await self._do(lambda work: work.reads.due(limit, dead))
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 500, output: bool = True) -> list[Event]:
@@ -200,6 +209,9 @@ class MongoStore:
     async def scan(self, prefix: str) -> list[Record]:
         return await self._do(lambda work: work.reads.scan(prefix))
 
+    async def _ask_time(self) -> float:
+        return await self._do(lambda work: work.server_time())
+
     async def _do(self, do: "Callable[[_Work], Coroutine[Any, Any, T]]") -> T:
         thread, work = self._thread, self._work
         if thread is None or work is None:
@@ -207,7 +219,6 @@ class MongoStore:
 
         async def call() -> T:
             with our_errors(self._address):
-                await work.keep_time()
                 return await do(work)
 
         return await thread.call(call)
@@ -217,7 +228,7 @@ class _Work:
     """What lives on the loop of the client."""
 
     def __init__(self, client: Client, address: Address, found: Found, clock: Clock, listeners: Listeners) -> None:
-        self._client, self._clock = client, clock
+        self._client = client
         self._database = database_of(client, address, found)
         self._news = newscast(self._database, listeners, found)
         self.writes = Writes(self._database, clock, self._news)
@@ -225,18 +236,11 @@ class _Work:
 
     async def start(self) -> None:
         await prepare(self._database)
-        if isinstance(self._clock, ServerClock):
-            await self._clock.set_by(self._server_time)
         await self._news.start()
 
     async def stop(self) -> None:
         await self._news.stop()
         await self._client.close()
 
-    async def keep_time(self) -> None:
-        """Ask the server for its time again, now and then."""
-        if isinstance(self._clock, ServerClock):
-            await self._clock.keep(self._server_time)
-
-    async def _server_time(self) -> float:
+    async def server_time(self) -> float:
         return await server_time(self._database)

@@ -77,8 +77,7 @@ class PostgresStore:
     locks: Path | None = None
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
-        self._server_clock = ServerClock() if clock is None else None
-        self.clock: Clock = clock or self._server_clock or Clock()
+        self.clock: Clock = clock or ServerClock(self._ask_time)
         self._place = place_of(url)
         self._listeners = Listeners()
         self._engine: Engine | None = None
@@ -107,8 +106,7 @@ class PostgresStore:
         try:
             self._newsroom = Newsroom(self._place, self._engine, self._listeners, self._heard)
             await self._newsroom.settled()
-            if self._server_clock is not None:
-                await self._server_clock.set_by(self._ask_time)
+            await self.clock.checked()
         except BaseException:
             await self.close()
             raise
@@ -164,8 +162,7 @@ class PostgresStore:
         if is_open and deaf is not None and self._deaf is None:
             logger.warning("%s: %s", self._place.shown, deaf)
         self._deaf = deaf
-        if self._server_clock is not None:
-            self._server_clock.doubt()
+        self.clock.doubt()
         # What listens may lead past a pooler that the statements go through.
         if self._engine is not None and self._place.listen == self._place.conninfo:
             self._engine.prepare(deaf is None)
@@ -175,8 +172,7 @@ class PostgresStore:
     async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
         if not new:
             return []
-        await self._keep_time()
-        now = self.now()
+        now = await self.clock.checked()
         # Nearly all are new; a submit sent again is found out by the tables, and looked up then.
         plain = chain([all(map(writes.is_plain, new))], repeat(False))
 
@@ -197,7 +193,7 @@ class PostgresStore:
     async def claim(
         self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
     ) -> Claimed:
-        await self._keep_time()
+        await self.clock.checked()
         if n <= 0 or not types or ids == []:
             [[[next_at]]] = await self._open().read(Do(claims.NEXT_AT))
             return Claimed([], next_at)
@@ -252,8 +248,7 @@ class PostgresStore:
         return [job for job in jobs if job.status is Status.PROCESSING], next_at
 
     async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
-        await self._keep_time()
-        until = self.now() + ttl
+        until = await self.clock.checked() + ttl
         return await self._open().write(lambda one: writes.renew(one, leases, until)) if leases else []
 
     async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
@@ -325,8 +320,7 @@ class PostgresStore:
         return reads.counts_of(found)
 
     async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
-        await self._keep_time()
-        [found] = await self._open().read(reads.due(self.now(), limit, dead))
+        [found] = await self._open().read(reads.due(await self.clock.checked(), limit, dead))
         return reads.due_of(found, limit)
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 500, output: bool = True) -> list[Event]:
@@ -365,11 +359,6 @@ class PostgresStore:
         if self._engine is None:
             raise StoreUnavailable("the store is not open")
         return self._engine
-
-    async def _keep_time(self) -> None:
-        """Ask the server for its time again, now and then."""
-        if self._server_clock is not None:
-            await self._server_clock.keep(self._ask_time)
 
     async def _ask_time(self) -> float:
         [[[now]]] = await self._open().read(TIME)

@@ -287,7 +287,7 @@ class Engine:
     async def _tried(
         self, do: Callable[[Transaction], Awaitable[T]], again: tuple[type[Exception], ...], twice: bool = False
     ) -> T:
-        pool = self._pool()
+        pool, unknown = self._pool(), False
         for tried in range(1, TRIES + 1):
             transactions: list[Transaction] = []
 
@@ -301,10 +301,18 @@ class Engine:
                 if isinstance(error, UNPREPARED):
                     self._pooled = True
                     self.prepare(False)
+                unknown = unknown or (_is_lost(error) and any(one.ending for one in transactions))
                 if tried == TRIES or not _may_repeat(error, transactions, again, twice):
-                    raise ours(error, self._place.shown) from error
+                    raise self._told(error, unknown) from error
             await asyncio.sleep(random.uniform(0, PAUSE * tried))
         raise AssertionError("the last try raises or returns")
+
+    def _told(self, error: Exception, unknown: bool) -> BaseException:
+        """What the last try met; if one before it may have been committed, no refusal of the last says otherwise."""
+        told = ours(error, self._place.shown)
+        if unknown and not isinstance(told, StoreUnavailable):
+            return StoreUnavailable(f"the outcome of a write is unknown, and sent again it met this: {told}")
+        return told
 
     def _pool(self) -> Pool:
         loop = asyncio.get_running_loop()
@@ -336,4 +344,9 @@ def _may_repeat(
     if not begun:
         # One more connection was wanted; those that this process has will do, as soon as one is free.
         return FULL.search(str(error)) is not None
-    return error.sqlstate in (None, "57P01", "57P02") and (twice or not begun[0].ending)
+    return _is_lost(error) and (twice or not begun[0].ending)
+
+
+def _is_lost(error: Exception) -> bool:
+    """True if the connection is gone."""
+    return isinstance(error, psycopg.OperationalError) and error.sqlstate in (None, "57P01", "57P02")

@@ -77,8 +77,7 @@ class RedisStore:
 
     def __init__(self, url: str, *, clock: Clock | None = None) -> None:
         self._place = place_of(url)
-        self._server_clock = ServerClock() if clock is None else None
-        self.clock: Clock = clock or self._server_clock or Clock()
+        self.clock: Clock = clock or ServerClock(self._ask_time)
         self._listeners = Listeners()
         self._me = secrets.token_hex(8)
         self._link: Link | None = None
@@ -105,10 +104,9 @@ class RedisStore:
                 found = await link.run("probe", _encode({"me": self._me, "schema": SCHEMA}), writes=False)
                 check_schema(int(found), self._place)
             channel = f"{self._place.prefix}news"
-            self._news = Newsroom(link, channel, self._me, self._listeners, self._server_clock)
+            self._news = Newsroom(link, channel, self._me, self._listeners, self.clock)
             await self._news.start()
-            if self._server_clock is not None:
-                await self._server_clock.set_by(self._ask_time)
+            await self.clock.checked()
         except BaseException:
             await self.close()
             raise
@@ -129,11 +127,6 @@ class RedisStore:
 
     def listen(self, hear: Callable[[News], None]) -> Callable[[], None]:
         return self._listeners.add(hear)
-
-    async def _keep_time(self) -> None:
-        """Ask the server for its time again, now and then."""
-        if self._server_clock is not None:
-            await self._server_clock.keep(self._ask_time)
 
     async def _ask_time(self) -> float:
         [(seconds, microseconds)] = await self._opened().ask(("TIME",))
@@ -165,8 +158,7 @@ class RedisStore:
     async def insert(self, new: Sequence[NewJob]) -> list[Job[Any]]:
         if not new:
             return []
-        await self._keep_time()
-        since = texts.number(self.now() - IDEMPOTENCY)
+        since = texts.number(await self.clock.checked() - IDEMPOTENCY)
         answers = await self._write("insert", new=[texts.new_job(one) for one in new], since=since)
         stored = [_inserted(one, *answer) for one, answer in zip(new, answers, strict=True)]
         self._tell([job.id for job in stored], ready=True)
@@ -175,8 +167,7 @@ class RedisStore:
     async def claim(
         self, n: int, types: Collection[str], worker: str, *, ids: Sequence[str] | None = None, ttl: float = LEASE
     ) -> Claimed:
-        await self._keep_time()
-        now = self.now()
+        now = await self.clock.checked()
         taken, wished, next_at = await self._write(
             "claim",
             n=max(n, 0),
@@ -204,8 +195,8 @@ class RedisStore:
     async def renew(self, leases: Sequence[Lease], *, ttl: float = LEASE) -> list[Head | None]:
         if not leases:
             return []
-        await self._keep_time()
-        heads = await self._write("renew", leases=leases, till=texts.number(self.now() + ttl))
+        till = texts.number(await self.clock.checked() + ttl)
+        heads = await self._write("renew", leases=leases, till=till)
         return [_head(head) for head in heads]
 
     async def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
@@ -272,8 +263,8 @@ class RedisStore:
     async def due(self, limit: int, *, dead: Collection[str] = ()) -> list[Job[Any]]:
         if limit <= 0:
             return []
-        await self._keep_time()
-        found = await self._read("due", now=texts.number(self.now()), limit=limit, dead=sorted(dead))
+        now = texts.number(await self.clock.checked())
+        found = await self._read("due", now=now, limit=limit, dead=sorted(dead))
         return [texts.job_of(shown) for shown in found]
 
     async def events(self, job_id: str, *, after: int = 0, limit: int = 500, output: bool = True) -> list[Event]:

@@ -9,9 +9,8 @@ import threading
 from contextlib import suppress
 from random import uniform
 
-from outlast.stores.base import Listeners, News
+from outlast.stores.base import Clock, Listeners, News
 from outlast.stores.redis_link import Link
-from outlast.stores.server_clock import ServerClock
 
 POLL = 1.0
 """Seconds between two looks while there is nothing to listen to, give or take a fifth."""
@@ -26,10 +25,10 @@ class Newsroom:
     Parameters
     ----------
     me: the id by which own messages are known, and passed over.
-    clock: doubted with each new connection; None where a test brought a clock of its own.
+    clock: doubted with each new connection.
     """
 
-    def __init__(self, link: Link, channel: str, me: str, listeners: Listeners, clock: ServerClock | None) -> None:
+    def __init__(self, link: Link, channel: str, me: str, listeners: Listeners, clock: Clock) -> None:
         self._link, self._channel, self._me = link, channel, me
         self._listeners, self._clock = listeners, clock
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -79,8 +78,7 @@ class Newsroom:
     async def _begin(self) -> None:
         # Whatever was said before is lost, and it may be another server that says it from now on.
         self._listeners.tell(News(None, ready=True))
-        if self._clock is not None:
-            self._clock.doubt()
+        self._clock.doubt()
         self.listening.set()
 
     def _hear(self, message: str) -> None:

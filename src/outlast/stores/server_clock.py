@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from outlast.stores.base import Clock
 
 ASKED = 3
-"""Times the server is asked; the answer that came back the fastest counts."""
+"""Times the server is asked at first; the answer that came back the fastest counts."""
 
 AGAIN = 60.0
 """Seconds after which it is asked again, for no two clocks run equally fast."""
@@ -24,47 +24,50 @@ it goes on, its wall clock is put right before long, and so tells.
 
 
 class ServerClock(Clock):
-    """Until it was set for the first time, the wall clock of this machine."""
+    """Until it was checked for the first time, the wall clock of this machine.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    ask: the server for its time, in seconds since 1970.
+    """
+
+    def __init__(self, ask: Callable[[], Awaitable[float]]) -> None:
+        self._ask = ask
         # One value, for other threads read it while it is set: when that was by either clock, and the server's time.
         self._set = passed(), time.time(), time.time()
-        self._doubted = False
+        self._doubts, self._settled = 1, 0
 
     def now(self) -> float:
         at, _, server = self._set
         return server + (passed() - at)
 
-    @property
-    def stale(self) -> bool:
-        """True if the server should be asked again."""
-        at, wall, _ = self._set
-        since = passed() - at
-        return self._doubted or since > AGAIN or abs(time.time() - wall - since) > JUMP
+    async def checked(self) -> float:
+        """Raises what `ask` does; the clock is then as it was, and asks with the next check."""
+        if self._is_stale():
+            await self._check()
+        return self.now()
 
     def doubt(self) -> None:
-        """It may be another server from now on."""
-        self._doubted = True
+        self._doubts += 1
 
-    async def keep(self, ask: Callable[[], Awaitable[float]]) -> None:
-        """Set it again if it is time to. A server that does not answer leaves it as it was, until the next call."""
-        if self.stale:
-            try:
-                await self.set_by(ask)
-            except Exception:
-                # The call that follows meets the same error, and has somebody to tell.
-                return
+    def _is_stale(self) -> bool:
+        at, wall, _ = self._set
+        since = passed() - at
+        return self._doubts != self._settled or since > AGAIN or abs(time.time() - wall - since) > JUMP
 
-    async def set_by(self, ask: Callable[[], Awaitable[float]]) -> None:
-        """Set it by what the server answers, in seconds since 1970. An error of `ask` leaves it as it was."""
-        answers = []
-        for _ in range(ASKED):
-            before = passed()
-            server = await ask()
-            after = passed()
-            answers.append((after - before, (before + after) / 2, server))
+    async def _check(self) -> None:
+        doubts = self._doubts
+        answers = [await self._answer() for _ in range(1 if self._settled else ASKED)]
         _, at, server = min(answers)
-        self._set, self._doubted = (at, time.time() - (passed() - at), server), False
+        self._set = at, time.time() - (passed() - at), server
+        self._settled = doubts
+
+    async def _answer(self) -> tuple[float, float, float]:
+        """How long it took, when that was, and what the server said."""
+        before = passed()
+        server = await self._ask()
+        after = passed()
+        return after - before, (before + after) / 2, server
 
 
 def passed() -> float:

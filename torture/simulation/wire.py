@@ -126,6 +126,14 @@ class Link:
         now: float = self.node.world.clock.now()
         return now + self.node.offset
 
+    @property
+    def clock(self) -> "Link":
+        """The store's, as this process reckons it."""
+        return self
+
+    async def checked(self) -> float:
+        return self.now()
+
     def insert(self, new: Sequence[NewJob]) -> Awaitable[list[Job[Any]]]:
         return ask(Call(self, "insert", (new,), NOTHING))
 

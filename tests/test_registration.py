@@ -42,12 +42,16 @@ class Unknown:
     """Nothing that pydantic knows."""
 
 
-def test_a_result_that_has_no_form_in_json_is_refused_with_its_handler() -> None:
-    with pytest.raises(ConfigurationError, match="the result of report is annotated as Unknown, which has no form"):
+@pytest.mark.parametrize(
+    ("annotation", "shown"), [(Unknown, "Unknown"), (list[Unknown], "list[tests.test_registration.Unknown]")]
+)
+def test_a_result_that_has_no_form_in_json_is_refused_with_its_handler(annotation: Any, shown: str) -> None:
+    async def report(ctx: Context) -> Any: ...
 
-        @Outlast("memory://").handler
-        async def report(ctx: Context) -> Unknown:
-            return Unknown()
+    report.__annotations__["return"] = annotation
+    with pytest.raises(ConfigurationError) as caught:
+        Outlast("memory://").handler(report)
+    assert str(caught.value).startswith(f"the result of report is annotated as {shown}, which has no form in JSON")
 
 
 def test_a_name_in_the_place_of_the_function_is_told_of_its_own_place() -> None:

@@ -138,7 +138,7 @@ def _adapter(annotation: Any, what: str) -> "TypeAdapter[Any]":
     except TypeError:  # an annotation such as Annotated[int, []] cannot be hashed
         return _new_adapter(annotation)
     except RuntimeError as error:  # the root of what pydantic raises for a type that it does not know
-        shown = getattr(annotation, "__name__", annotation)
+        shown = annotation.__name__ if isinstance(annotation, type) else annotation
         raise ConfigurationError(
             f"{what} is annotated as {shown}, which has no form in JSON; make that a dataclass or a pydantic model"
         ) from error

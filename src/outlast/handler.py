@@ -295,11 +295,12 @@ def _retries(value: Any, most: int) -> int:
 
 
 def _backoff(value: Any) -> tuple[float, float]:
-    pair = value if isinstance(value, tuple) else (value, None)
-    if len(pair) != 2:
+    if not isinstance(value, tuple):
+        first = _duration("backoff", value)
+        return first, max(first, LONGEST_PAUSE)
+    if len(value) != 2:
         raise ValueError("backoff is the first pause, or a pair of that and the longest")
-    first = _duration("backoff", pair[0])
-    return first, max(first, LONGEST_PAUSE) if pair[1] is None else _duration("backoff", pair[1])
+    return _duration("backoff", value[0]), _duration("backoff", value[1])
 
 
 def _priority(value: Any) -> Priority:
@@ -320,8 +321,6 @@ def _time(setting: str, value: Any) -> Any:
     if value is None and setting != "keep":
         return None
     time = _duration(setting, value)
-    if time > MOST_DAYS * 86400.0:
-        raise ValueError(f"{setting}: at most {MOST_DAYS}d")
     if time == 0 and setting == "timeout":
         raise ValueError("timeout: more than 0 seconds, or None for no limit")
     return time
@@ -329,9 +328,12 @@ def _time(setting: str, value: Any) -> Any:
 
 def _duration(setting: str, value: Any) -> float:
     try:
-        return seconds(value)
+        time = seconds(value)
     except ValueError as error:
         raise ValueError(f"{setting}: {error}") from None
+    if time > MOST_DAYS * 86400.0:
+        raise ValueError(f"{setting}: at most {MOST_DAYS}d")
+    return time
 
 
 def _size(given: Any) -> int | None:

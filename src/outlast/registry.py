@@ -65,7 +65,8 @@ class Registry(ABC):
         name: the type; by default the function's name. Letters, digits and `._:-`, at most 128.
         timeout: running time of one attempt, parked time apart; None: no limit.
         retries: tries after the first.
-        backoff: the pause before the first retry, doubled each time, or a pair of that and the longest pause.
+        backoff: the pause before the first retry, doubled up to the longest: 5 min if none is named (or the first, if
+            that is longer). A pair names both.
         priority: of jobs that do not ask for another.
         deadline: from submit to end.
         keep: how long an ended job stays.

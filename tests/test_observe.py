@@ -1,6 +1,7 @@
 """Happenings in, log lines out."""
 
 import logging
+from typing import Any
 
 import pytest
 
@@ -21,3 +22,23 @@ def test_a_store_that_is_away_is_one_line(caplog: pytest.LogCaptureFixture, away
         Observe()("worker.failed", worker="worker_1", error=away)
     assert caplog.messages == [f"worker worker_1 met an error and goes on: {away}"]
     assert "Traceback" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("happening", "facts"),
+    [
+        ("attempt.failed", {"attempt": 1, "code": "handler_error", "message": "db does not answer"}),
+        ("hook.failed", {"hook": "tell", "moment": "failed"}),
+    ],
+)
+def test_a_store_that_the_apps_own_code_found_away_is_told_with_the_line_that_asked(
+    caplog: pytest.LogCaptureFixture, happening: str, facts: dict[str, Any]
+) -> None:
+    def looks_up() -> None:
+        raise StoreUnavailable("db does not answer")
+
+    with pytest.raises(StoreUnavailable) as caught:
+        looks_up()
+    with caplog.at_level(logging.WARNING, logger="outlast"):
+        Observe()(happening, job_id="job_1", type="report", error=caught.value, **facts)
+    assert "in looks_up" in caplog.text

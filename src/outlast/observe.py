@@ -118,6 +118,9 @@ WORDS: Mapping[str, tuple[int, str]] = {
     "purge.done": (logging.DEBUG, "%(count)s ended jobs removed"),
 }
 
+OF_THE_APPS_CODE = frozenset({"attempt.failed", "hook.failed"})
+"""Happenings whose error was raised in a handler or a hook: its traceback leads to the line."""
+
 
 class Observe:
     """Takes happenings; counts them, and writes each to the log `outlast`."""
@@ -136,7 +139,7 @@ class Observe:
         happening: a key of WORDS.
         of: the job that it happened to, for the facts `job_id`, `type` and `attempt`.
         error: logged with its traceback. Where the store is away that would say nothing, and come again each second, so
-            that its message is put behind the words.
+            that its message is put behind the words; but not if code of the app's raised it.
         facts: named in the wording, and fields of the log record.
         """
         self.counts[happening] += 1
@@ -145,7 +148,7 @@ class Observe:
             if of is not None:
                 facts |= {"job_id": of.id, "type": of.type, "attempt": of.attempt}
             fields = {name if name not in _TAKEN else f"{name}_": value for name, value in facts.items()}
-            if isinstance(error, StoreUnavailable | StoreRefused):
+            if isinstance(error, StoreUnavailable | StoreRefused) and happening not in OF_THE_APPS_CODE:
                 words, facts, error = f"{words}: %(store_error)s", facts | {"store_error": error}, None
             # A record takes an empty mapping for an argument to be put into the words, and these have no place for one.
             named = (facts,) if facts else ()

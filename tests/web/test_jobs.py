@@ -419,6 +419,8 @@ async def test_a_store_that_refuses_is_a_503_and_its_reason_is_in_the_log_alone(
         for reply in [await http.post("/jobs", json=body), await http.post("/jobs/batch", json={"jobs": [body]})]:
             assert (reply.status_code, reply.json()["code"]) == (503, "store_unavailable")
             assert reply.headers["retry-after"] == "2"
+            assert "log says why" in reply.json()["detail"]
+            assert "nothing was stored" not in reply.text, "of a damaged file nobody knows"
             assert "canary" not in reply.text
     assert "canary is read only" in caplog.text and "Traceback" not in caplog.text
 

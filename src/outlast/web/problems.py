@@ -74,7 +74,7 @@ CODES: Mapping[str, tuple[int, str]] = {
     "quota_exceeded": (429, "Too many at once"),
     "internal_error": (500, "The server failed"),
     "queue_full": (503, "Too many jobs wait"),
-    "store_unavailable": (503, "The store does not answer"),
+    "store_unavailable": (503, "The store does not answer, or takes nothing"),
 }
 
 UNTOLD = frozenset({"job_not_found", "batch_not_found"})
@@ -138,7 +138,7 @@ def problem_of(error: Exception) -> Problem | None:
         case StoreUnavailable():
             return _away("the store does not answer; whether a write took place is unknown and it is safe to repeat")
         case StoreRefused():
-            return _away("the store refuses this, and nothing was stored; the server's log says why")
+            return _away("the store cannot be used as it is, and the server's log says why; it is safe to repeat")
         case HTTPException(status_code=401):
             return unauthenticated("the application did not recognise the caller", headers=error.headers)
         case HTTPException(status_code=403):

@@ -175,6 +175,9 @@ class Fail(HandlerError):
     code: one of the closed list of end codes.
     advice: what that person can do about it.
     details: more facts, as a JSON object.
+
+    Raises TypeError or ValueError, at the line that makes it, if `advice` or `details` is not JSON, and ValueError for
+    another code.
     """
 
     def __init__(

@@ -4,7 +4,7 @@ import json
 import secrets
 from abc import abstractmethod
 from asyncio import Semaphore, gather
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import aclosing
 from typing import Any, TypeVar
 
@@ -257,9 +257,11 @@ class Verbs(Registry):
 
         `key` makes a repeat harmless: the same key counts once. Raises JobNotFound; JobConflict once the job has ended.
         """
-        if not isinstance(name, str) or not 1 <= len(name) <= self.limits.name or not name.isprintable():
+        try:
+            self.limits.require_name(name, "a signal")
+        except ValueError:
             detail = f"a signal's name is text of 1 to {self.limits.name} printable characters"
-            raise InvalidRequest(detail, errors=[{"pointer": "/name", "detail": detail}])
+            raise InvalidRequest(detail, errors=[{"pointer": "/name", "detail": detail}]) from None
         left = Signal(name=name, value=_signal_value(value, self.limits), key=key)
         store = (await self._runtime()).store
 
@@ -429,7 +431,7 @@ class Verbs(Registry):
         self,
         *,
         owner: Owner = ANY,
-        status: Status | str | Sequence[Status | str] | None = None,
+        status: Status | str | Iterable[Status | str] | None = None,
         type: str | None = None,
         tag: str | None = None,
         before: str | None = None,
@@ -445,12 +447,13 @@ class Verbs(Registry):
         return await self.find(Query(owner=owner, status=statuses, type=type, tag=tag, before=before, limit=limit))
 
 
-def _statuses(words: Sequence[Status | str]) -> frozenset[Status]:
-    wrong = [word for word in words if word not in tuple(Status)]
+def _statuses(words: Iterable[Status | str]) -> frozenset[Status]:
+    asked = tuple(words)
+    wrong = [word for word in asked if word not in tuple(Status)]
     if wrong:
         detail = f"there is no status {wrong[0]!r}; known are {', '.join(Status)}"
         raise InvalidRequest(detail, errors=[{"pointer": "/status", "detail": detail}])
-    return frozenset(map(Status, words))
+    return frozenset(map(Status, asked))
 
 
 def _signal_value(value: Any, limits: Limits) -> str:

@@ -38,7 +38,7 @@ def test_doctor_names_the_oldest_job_that_is_due(place: Place) -> None:
 def test_doctor_says_why_jobs_stay_queued(place: Place) -> None:
     with place.serving("--no-worker"):
         place.submit("greet", name="Ada")
-    said = "warning       no worker that lives takes jobs of greet, and 1 are queued"
+    said = "warning       no worker that lives takes jobs of greet, and 1 is queued"
     assert said in place.inside("doctor", APP).stdout
     assert "no worker that lives" not in place.inside("doctor", APP, env={"OUTLAST_PUSH": "cron:"}).stdout
     place.ok("worker", APP, "--burst")

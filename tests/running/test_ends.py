@@ -427,6 +427,14 @@ async def test_a_question_that_cannot_be_meant_is_answered_with_what_can(app: Ou
         await app.get(None)  # type: ignore[arg-type]
 
 
+async def test_statuses_may_come_one_by_one(app: Outlast) -> None:
+    @app.handler
+    async def works(ctx: Context) -> None: ...
+
+    job = await works.submit()
+    assert [one.id for one in await app.list(status=(status for status in ("queued", "failed")))] == [job.id]
+
+
 async def test_owners_do_not_see_each_others_jobs(app: Outlast) -> None:
     @app.handler
     async def works(ctx: Context) -> None: ...

@@ -131,7 +131,8 @@ def _not_taken(counts: Mapping[tuple[str, Status], int], workers: Collection[Wor
     taken = {type for worker in workers for type in worker.types}
     for (type, status), count in sorted(counts.items()):
         if status is Status.QUEUED and type not in taken:
-            yield _line("warning", f"no worker that lives takes jobs of {type}, and {count} are queued")
+            are = "is" if count == 1 else "are"
+            yield _line("warning", f"no worker that lives takes jobs of {type}, and {count} {are} queued")
 
 
 def _by_status(found: Mapping[tuple[str, Status], int]) -> Counter[str]:

@@ -250,9 +250,12 @@ async def signal(call: Call) -> Response:
 
 def _signal_name(call: Call) -> str:
     """Before the body is read: a name that cannot be is wrong whatever is sent to it."""
-    name, longest = call.params["name"], call.app.limits.name
-    if len(name) > longest or not name.isprintable():
-        raise wrong_field("/name", f"a signal's name is text of 1 to {longest} printable characters")
+    name, limits = call.params["name"], call.app.limits
+    try:
+        limits.require_name(name, "a signal")
+    except ValueError:
+        detail = f"a signal's name is text of 1 to {limits.name} printable characters"
+        raise wrong_field("/name", detail) from None
     return name
 
 

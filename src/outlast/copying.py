@@ -1,9 +1,9 @@
 """One store copied into another: every job with its log, steps, signals and reports, and the attachments it names.
 
 A job is laid down bare, then filled, and gets its true fields last. So nobody claims what is half copied, and a copy
-that broke off goes on where it stopped. What is whole there is never written again, for it may have gone on. What is
-not copied: notes of workers and counters, which live for minutes, attachments that no job names, and of deliveries the
-tries so far.
+that broke off goes on where it stopped. A job that was copied whole and then went on in the source is laid bare and
+filled again; one that went on in the target is never written again. What is not copied: notes of workers and counters,
+which live for minutes, attachments that no job names, and of deliveries the tries so far.
 """
 
 from asyncio import gather
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from outlast import attachments
 from outlast.errors import JobConflict
 from outlast.job import ASKED_FIELDS, Change, Job, NewJob, Status
-from outlast.stores.base import Query, Store
+from outlast.stores.base import Head, Query, Store
 
 T = TypeVar("T")
 
@@ -49,9 +49,10 @@ class Copied:
 
 
 async def copy(source: Store, target: Store, told: Callable[[Copied], None] = lambda copied: None) -> Copied:
-    """Copy all jobs of an open store into another open one, the oldest first; what is there already is left alone.
+    """Copy all jobs of an open store into another open one, the oldest first.
 
-    Nobody may work on either meanwhile. Ready jobs line up anew, in the order of their submits.
+    What is there already is left alone, unless it is as the source had it once. Nobody may work on either meanwhile.
+    Ready jobs line up anew, in the order of their submits.
 
     Parameters
     ----------
@@ -63,21 +64,33 @@ async def copy(source: Store, target: Store, told: Callable[[Copied], None] = la
     last: str | None = None
     while page := await source.find(Query(oldest_first=True, before=last, limit=PAGE)):
         last = page[-1].id
-        there = await target.get([job.id for job in page])
-        missing = [(job.id, t) for job, t in zip(page, there, strict=True) if t is None or t.turn == UNDER_WAY]
-        moved = [job.id for job, t in zip(page, there, strict=True) if t is not None and _moved(job, t)]
-        filled = await gather(*(_fill(source, target, id, there) for id, there in missing))
+        pairs = list(zip(page, await target.get([job.id for job in page]), strict=True))
+        behind = await gather(*(_is_behind(source, target, job, there) for job, there in pairs))
+        missing = [pair for pair, is_behind in zip(pairs, behind, strict=True) if is_behind]
+        whole = [pair for pair, is_behind in zip(pairs, behind, strict=True) if not is_behind]
+        filled = await gather(*(_fill(source, target, job.id, there) for job, there in missing))
         # In one call, for the ready ones line up in its order.
         await target.apply([final for final in filled if final is not None])
         copied.jobs += len(missing)
-        copied.there += len(page) - len(missing)
-        copied.moved += len(moved)
+        copied.there += len(whole)
+        copied.moved += sum(there is not None and _head(there) != _head(job) for job, there in whole)
         told(copied)
     return copied
 
 
-def _moved(job: Job[Any], there: Job[Any]) -> bool:
-    return there.turn != UNDER_WAY and (there.turn, there.seq) != (job.turn, job.seq)
+async def _is_behind(source: Store, target: Store, job: Job[Any], there: Job[Any] | None) -> bool:
+    """True if the target has nothing of the job but what the source has, or had once."""
+    if there is None or there.turn == UNDER_WAY:
+        return True
+    if there.turn >= job.turn or there.seq > job.seq:
+        return False
+    # A job that went on in both has another entry there.
+    last = max(there.seq - 1, 0)
+    return await source.events(job.id, after=last, limit=1) == await target.events(job.id, after=last, limit=1)
+
+
+def _head(job: Job[Any]) -> Head:
+    return Head(job.seq, job.turn)
 
 
 async def _fill(source: Store, target: Store, id: str, there: Job[Any] | None) -> Change | None:
@@ -88,20 +101,28 @@ async def _fill(source: Store, target: Store, id: str, there: Job[Any] | None) -
     if there is None:
         await attachments.copy(source, target, job)
         await _lay_down(target, job)
+    elif there.turn != UNDER_WAY:
+        bare = _bare(job)
+        await _write(target, Change(id=id, set={name: getattr(bare, name) for name in (*MOVING, "tag")}))
     await _copy_log(source, target, id, 0 if there is None else there.seq)
     for steps in _parts(await source.steps(id), lambda step: len(step.value or "")):
         await _write(target, Change(id=id, steps=steps))
     await _copy_signals(source, target, id)
-    for report in (await source.reports(id))[len(await target.reports(id)) :]:
-        await _write(target, Change(id=id, report=report))
+    await _copy_reports(source, target, id)
     final = {name: getattr(job, name) for name in MOVING}
+    if job.result_json is None:
+        # An engine that is given a result forgets the last error.
+        del final["result_json"]
     return Change(id=id, set=final, place=None if job.tag is None else "back")
 
 
-async def _lay_down(target: Store, job: Job[Any]) -> None:
+def _bare(job: Job[Any]) -> Job[Any]:
     given = {name: getattr(job, name) for name in GIVEN}
-    bare: Job[Any] = Job(**given, status=Status.QUEUED, turn=UNDER_WAY, queued_at=job.queued_at)
-    [stored] = await target.insert([NewJob(job=bare, events=(), place=None)])
+    return Job(**given, status=Status.QUEUED, turn=UNDER_WAY, queued_at=job.queued_at)
+
+
+async def _lay_down(target: Store, job: Job[Any]) -> None:
+    [stored] = await target.insert([NewJob(job=_bare(job), events=(), place=None)])
     if stored.id != job.id:
         message = f"{stored.id} is already there under the idempotency key of {job.id}"
         raise JobConflict(message, code="idempotency_conflict", job_id=job.id)
@@ -133,6 +154,14 @@ async def _copy_signals(source: Store, target: Store, id: str) -> None:
         await _write(target, Change(id=id, signal=replace(signal, number=0, taken=False)))
     if taken := tuple(signal.number for signal in signals if signal.taken):
         await _write(target, Change(id=id, consumed=taken))
+
+
+async def _copy_reports(source: Store, target: Store, id: str) -> None:
+    reports, there = await source.reports(id), await target.reports(id)
+    # Only the last are kept, so those that are there may begin before the source's.
+    common = next(n for n in range(len(there), -1, -1) if there[len(there) - n :] == reports[:n])
+    for report in reports[common:]:
+        await _write(target, Change(id=id, report=report))
 
 
 async def _write(target: Store, change: Change) -> None:

@@ -9,7 +9,7 @@ import pytest
 from outlast import lifecycle
 from outlast.copying import UNDER_WAY, copy
 from outlast.errors import JobConflict, StoreUnavailable
-from outlast.job import Change, Event, Job, Signal, Status, Step, Waiting
+from outlast.job import Change, Event, Job, JobError, Signal, Status, Step, Waiting
 from outlast.report import REPORTS, Report
 from outlast.stores import open_store
 from outlast.stores.base import Query, Store
@@ -65,7 +65,12 @@ END = [
     lambda job, now: lifecycle.park(job, Waiting(reason="signal", signals=("other",)), now),
     lambda job, now: lifecycle.hand_back(job, "deploy", now),
     lambda job, now: Change(id=job.id, lease=job.lease, events=(note(now),)),
+    lambda job, now: lifecycle.fail(job, refused(now), now),
 ]
+
+
+def refused(now: float) -> JobError:
+    return JobError(code="refused", message="é", retryable=False, attempt=1, at=now)
 
 
 def note(now: float) -> Event:
@@ -146,6 +151,41 @@ async def test_a_job_that_went_on_in_the_target_is_left_as_it_is(stores: Sequenc
     assert await all_of(target) == before
 
 
+async def test_a_job_that_went_on_in_the_source_is_brought_up_to_date(
+    stores: Sequence[Store], clock: FakeClock
+) -> None:
+    source, target = stores
+    jobs = await lived(source, clock)
+    await copy(source, target)
+    clock.advance(1)
+    ready = {job.id for job in jobs if job.tag is not None}
+    again = (await source.claim(100, ["report"], "worker_2")).jobs
+    for number, job in enumerate(again):
+        await wrote_much(source, job)
+        job = (await source.get([job.id]))[0] or job
+        await source.apply([END[number % len(END)](job, source.now())])
+    copied = await copy(source, target)
+    assert (copied.jobs, copied.there, copied.moved) == (len(ready), len(jobs) - len(ready), 0)
+    assert await all_of(target) == await all_of(source)
+    claimable = {job.id for job in await source.find(Query()) if job.tag is not None}
+    assert {job.id for job in (await target.claim(100, ["report"], "worker_3")).jobs} == claimable
+
+
+async def test_a_job_that_went_on_in_both_is_left_as_it_is(stores: Sequence[Store], clock: FakeClock) -> None:
+    source, target = stores
+    await source.insert([new(source)])
+    await copy(source, target)
+    for store, worker in ((source, "worker_1"), (target, "worker_2")):
+        [job] = (await store.claim(1, ["report"], worker)).jobs
+        clock.advance(1)
+        if store is source:
+            await store.apply([lifecycle.complete(job, "1", store.now())])
+    before = await all_of(target)
+    again = await copy(source, target)
+    assert (again.jobs, again.there, again.moved) == (0, 1, 1)
+    assert await all_of(target) == before
+
+
 class Breaks(MemoryStore):
     """Fails at one of its writes."""
 
@@ -174,6 +214,32 @@ async def test_a_copy_that_breaks_off_anywhere_goes_on_and_nothing_half_copied_i
         assert (await target.claim(100, ["report"], "worker_2", ids=half)).jobs == []
         await copy(source, target)
         assert await all_of(target) == whole, f"broken off at write {at}"
+
+
+async def test_a_copy_that_breaks_off_while_it_brings_a_job_up_to_date_goes_on_too(clock: FakeClock) -> None:
+    source = MemoryStore(clock=clock)
+    await source.insert([new(source)])
+    earlier = MemoryStore(clock=clock)
+    await copy(source, earlier)
+    [job] = (await source.claim(1, ["report"], "worker_1")).jobs
+    await wrote_much(source, job)
+    await source.apply([lifecycle.hand_back(job, "deploy", source.now())])
+    at, broke = 1, True
+    while broke:
+        target = Breaks(clock, -1)
+        await copy(earlier, target)
+        target.left = at
+        try:
+            await copy(source, target)
+        except StoreUnavailable:
+            # The first of its writes takes the job out of the line.
+            assert at == 1 or (await target.claim(1, ["report"], "worker_2")).jobs == []
+            await copy(source, target)
+        else:
+            broke = False
+        assert await all_of(target) == await all_of(source), f"broken off at write {at}"
+        at += 1
+    assert at > 10
 
 
 async def test_a_job_that_is_longer_than_what_an_engine_takes_at_once_is_copied_in_parts(

@@ -20,8 +20,8 @@ def copy(source: str, target: str) -> None:
     """Copy every job of the store FROM into the store TO, with all that belongs to it.
 
     FROM and TO are URLs of stores, of any two kinds. Stop all servers and workers on both first. Live jobs come along
-    and go on in TO. What is there already is left alone, so that a copy that broke off is taken up by the same command,
-    and nothing is set back that went on in TO.
+    and go on in TO. The same command takes up a copy that broke off, and brings along what went on in FROM since; what
+    went on in TO is left alone.
     """
     asyncio.run(_copy(source, target))
 

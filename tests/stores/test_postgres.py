@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count, repeat
 from random import Random
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -17,13 +18,14 @@ from psycopg.conninfo import conninfo_to_dict
 from outlast import Outlast, lifecycle
 from outlast.errors import ConfigurationError, StoreRefused, StoreUnavailable
 from outlast.job import RANK, Change, Job
+from outlast.report import REPORTS, Report
 from outlast.stores import open_store, postgres_pool, postgres_writes
 from outlast.stores.base import Lease, News, Query
 from outlast.stores.postgres import PostgresStore
 from outlast.stores.postgres_errors import of_connecting
 from outlast.stores.postgres_news import NO_NEWS
 from outlast.stores.postgres_pool import BEGIN, SETTINGS, Do, Names
-from outlast.stores.postgres_schema import SCHEMA
+from outlast.stores.postgres_schema import ADDED_TO, SCHEMA
 from outlast.stores.postgres_url import place_of
 from outlast.testing import FakeClock
 from outlast.testing.contract.ground import (
@@ -185,6 +187,25 @@ async def test_a_role_that_may_not_create_is_told_who_may(postgres: Server, url:
     )
     async with opened(guest) as store:
         assert len((await store.claim(1, [TYPE], WORKER)).jobs) == 1
+
+
+async def test_a_role_that_may_do_no_more_than_is_done_is_taken(url: str) -> None:
+    async with opened(url) as store:
+        await queued(store)
+    schema = schema_of(url)
+    await execute(
+        url,
+        f"create role {schema} login",
+        f"grant usage on schema {schema} to {schema}",
+        f"grant select, insert, update, delete on all tables in schema {schema} to {schema}",
+        f"revoke update on {', '.join(f'{schema}.{table}' for table in ADDED_TO)} from {schema}",
+        f"grant update on sequence {schema}.job_number to {schema}",
+    )
+    async with opened(url.replace("postgres@", f"{schema}@")) as store:
+        await store.insert([new_job(store, idempotency_key="once")])
+        done = await completed(store)
+        await store.apply([Change(id=done.id, report=Report(attempt=n, worker=WORKER)) for n in range(REPORTS + 1)])
+        assert await store.purge([done.id]) == [done.id]
 
 
 async def test_tables_that_are_removed_under_a_store_are_told(url: str) -> None:
@@ -732,11 +753,28 @@ async def test_a_store_serves_several_event_loops_one_after_the_other(url: str) 
 # -- its tables, made by others -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("before", ["select 1", "create schema {schema}"])
-async def test_the_printed_statements_make_what_a_migration_makes(url: str, before: str) -> None:
-    await execute(url, before.format(schema=schema_of(url)), PostgresStore(url).script())
+async def test_the_printed_statements_make_what_a_migration_makes(url: str) -> None:
+    await execute(url, PostgresStore(url).script())
     async with opened(url) as store:
         assert (await completed(store)).status == "completed"
+
+
+async def test_the_printed_statements_need_no_right_to_make_the_schema_that_is_there(url: str) -> None:
+    name = schema_of(url)
+    await execute(url, f"create role {name} login", f"create schema {name} authorization {name}")
+    theirs = url.replace("postgres@", f"{name}@")
+    await execute(theirs, PostgresStore(theirs).script())
+    async with opened(theirs) as store:
+        assert (await completed(store)).status == "completed"
+
+
+async def test_the_printed_statements_make_a_schema_of_any_name(postgres: Server) -> None:
+    name = quote('$$ "jobs"')
+    url = f"{postgres.url()}?schema={name}"
+    await execute(url, PostgresStore(url).script())
+    async with opened(url) as store:
+        assert (await completed(store)).status == "completed"
+    await execute(url, 'drop schema "$$ ""jobs""" cascade')
 
 
 # -- over HTTP ------------------------------------------------------------------------------------------------------

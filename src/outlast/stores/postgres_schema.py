@@ -29,15 +29,19 @@ FOUND = """
 """Read from the catalogs: what looks names up by itself remembers, within a transaction, that there was none."""
 NUMBER = "select max(number) from {s}.migration"
 TABLES = "job live asked result event step signal report held record".split()
+OURS = [*TABLES, "whole", "job_number"]
+ADDED_TO = "asked event report held".split()
+"""Those of the tables whose rows are never updated."""
 LACKING = """
     select relname from pg_class join pg_namespace on relnamespace = pg_namespace.oid
      where nspname = %s and relname = any(%s::text[]) and not case relkind
-           when 'S' then has_sequence_privilege(pg_class.oid, 'usage')
+           when 'S' then has_sequence_privilege(pg_class.oid, 'usage, update')
            when 'v' then has_table_privilege(pg_class.oid, 'select')
            else has_table_privilege(pg_class.oid, 'select') and has_table_privilege(pg_class.oid, 'insert')
-            and has_table_privilege(pg_class.oid, 'update') and has_table_privilege(pg_class.oid, 'delete') end
+            and has_table_privilege(pg_class.oid, 'delete')
+            and (relname = any(%s::text[]) or has_table_privilege(pg_class.oid, 'update')) end
      order by relname"""
-"""Names of what this role may not use. A worker would find that out job by job."""
+"""Names of what this role may not use. A worker would find that out job by job. One of the sequence's two is enough."""
 MIGRATION = "create table {s}.migration (number integer primary key, at timestamptz not null default now())"
 NOTED = "insert into {s}.migration (number) values (%s)"
 
@@ -133,8 +137,8 @@ def script(place: Place) -> str:
 
 def _statements(named: Names, exists: bool, schema: int) -> list[str]:
     bare = named.schema.replace("%%", "%")
-    # Who is known to have one needs no right to make one; a printed script meets a schema, or none.
-    made = [] if exists else [f"create schema if not exists {bare}"]
+    # A printed script meets a schema, or none.
+    made = [] if exists else [_schema_if_none(bare)]
     if schema == 0:
         made.append(MIGRATION.replace("{s}", bare))
     made.append(f"set local search_path = {bare}")
@@ -144,6 +148,16 @@ def _statements(named: Names, exists: bool, schema: int) -> list[str]:
         )
         made.append(NOTED.replace("{s}", bare).replace("%s", str(number)))
     return made
+
+
+def _schema_if_none(name: str) -> str:
+    # `if not exists` would ask for the right to make one though there is one.
+    block = f"begin if to_regnamespace({_literal(name)}) is null then create schema {name}; end if; end"
+    return f"do {_literal(block)}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 async def _found(connection: Connection, place: Place) -> "Found":
@@ -168,7 +182,7 @@ async def _schema(connection: Connection, place: Place, found: Found) -> int:
         )
     if not found.migration:
         return 0
-    number_of, rights = Do(Names(place.schema)(NUMBER)), Do(LACKING, (place.schema, [*TABLES, "whole", "job_number"]))
+    number_of, rights = Do(Names(place.schema)(NUMBER)), Do(LACKING, (place.schema, OURS, ADDED_TO))
     [[[number]], lacking] = await send(connection, [number_of, rights])
     if (number or 0) > SCHEMA:
         raise StoreRefused(f"{place.shown} has schema {number} and this Outlast knows up to {SCHEMA}; upgrade outlast")

@@ -93,7 +93,7 @@ class Service(Link):
     """One that evicts by a policy of its own, as Upstash does: first what has a time to live, and then the rest."""
 
     async def ask(self, *commands: tuple[Any, ...]) -> list[Any]:
-        return [0, "redis_version:8.2.0\r\nmaxmemory_policy:optimistic-volatile\r\n"]
+        return [None, "redis_version:8.2.0\r\nmaxmemory_policy:optimistic-volatile\r\n"]
 
 
 async def test_a_service_that_evicts_jobs_by_a_policy_of_its_own_is_refused() -> None:
@@ -163,6 +163,16 @@ async def test_a_user_without_a_right_is_refused_before_anything_is_written() ->
             await completed(store)
 
 
+async def test_a_user_without_the_right_to_wait_for_replicas_is_refused_where_they_are_asked_for() -> None:
+    with running(ENGINE, port=free_port()) as server:
+        server.ask("ACL", "SETUSER", "ada", "on", ">pw", "~*", "&*", "+@all", "-wait")
+        url = server.url.replace("//", "//ada:pw@")
+        with pytest.raises(StoreRefused, match="what they may do"):
+            await open_store(f"{url}?min_replicas_ack=1").open()
+        async with open_store(url) as store:
+            await completed(store)
+
+
 async def test_the_rights_that_the_page_names_are_enough() -> None:
     page = Path(__file__).parents[2] / "docs" / "stores" / "redis.md"
     [line] = [line for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("ACL SETUSER")]
@@ -206,6 +216,17 @@ async def test_a_newer_schema_is_refused_and_left_alone(url: str, server: Server
     with pytest.raises(StoreRefused, match=r"schema 99.*upgrade"):
         await open_store(url).open()
     assert b"99" in server.ask("GET", schema)
+
+
+async def test_a_newer_schema_is_refused_though_the_server_takes_nothing_in_just_now() -> None:
+    with running(ENGINE, settings={**DURABLE, "min-replicas-to-write": "1"}) as server:
+        async with open_store(server.url) as store:
+            assert await store.count(Query()) == {}
+        server.ask("CONFIG", "SET", "min-replicas-to-write", "0")
+        server.ask("SET", "{outlast}:schema", "99")
+        server.ask("CONFIG", "SET", "min-replicas-to-write", "1")
+        with pytest.raises(StoreRefused, match=r"schema 99.*upgrade"):
+            await open_store(server.url).open()
 
 
 async def test_a_store_that_is_not_open_answers_nothing(url: str) -> None:

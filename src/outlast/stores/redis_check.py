@@ -17,13 +17,14 @@ _UNSYNCED = "every write is in the append-only file, which the operating system 
 
 async def describe(link: Link, place: Place) -> Description:
     """What is to be known of the server; StoreRefused if it cannot keep the promises."""
-    # A key of ours, so that of a cluster the node is asked that will have them.
-    [_, text] = await link.ask(("EXISTS", place.prefix), ("INFO",))
+    # A key of ours first, so that of a cluster the node is asked that will have them.
+    [schema, text] = await link.ask(("GET", f"{place.prefix}schema"), ("INFO",))
     facts = facts_of(text)
     _check_version(facts, place)
     if facts.get("role") in ("slave", "replica"):
         master = f"{facts.get('master_host')}:{facts.get('master_port')}"
         raise StoreRefused(f"{place.shown} is a read replica of {master}; name that server in the store URL")
+    _check_schema(int(schema or 0), place)
     flaws = _flaws(facts)
     if flaws and not place.volatile:
         raise StoreRefused(
@@ -32,15 +33,12 @@ async def describe(link: Link, place: Place) -> Description:
         )
     durability, warnings = await _durability(link, facts)
     if place.acks:
+        # For none, it answers at once; a user without the right to it would find that out behind the first write.
+        await link.ask(("WAIT", 0, 0))
         durability += f", and {place.acks} replicas have it"
     engine, version = _engine(facts)
     warnings += [f"allow_volatile=true: {flaw}" for flaw in flaws]
     return Description(place.shown, engine, version, durability, tuple(warnings), SCHEMA)
-
-
-def check_schema(found: int, place: Place) -> None:
-    if found > SCHEMA:
-        raise StoreRefused(f"{place.shown} has schema {found} and this Outlast knows up to {SCHEMA}; upgrade outlast")
 
 
 def facts_of(info: str) -> dict[str, str]:
@@ -59,6 +57,11 @@ def _check_version(facts: Mapping[str, str], place: Place) -> None:
     numbers = [int(part) for part in version.split(".")[:2] if part.isdigit()]
     if numbers and tuple(numbers) < FLOOR:
         raise StoreRefused(f"{place.shown} is Redis {version}; Outlast needs 6.2 or newer, or Valkey")
+
+
+def _check_schema(found: int, place: Place) -> None:
+    if found > SCHEMA:
+        raise StoreRefused(f"{place.shown} has schema {found} and this Outlast knows up to {SCHEMA}; upgrade outlast")
 
 
 def _flaws(facts: Mapping[str, str]) -> list[str]:

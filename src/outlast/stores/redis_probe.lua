@@ -1,5 +1,5 @@
 -- Calls every command of the scripts once, so that a user without the right to one is refused before anything is written
--- by half. Leaves nothing behind but the number of the schema, which it answers.
+-- by half. Leaves nothing behind but the number of the schema.
 local one, two, three, four = P .. 'probe:h', P .. 'probe:l', P .. 'probe:z', P .. 'probe:s'
 call('DEL', one, two, three, four)
 call('HSET', one, 'a', '1')
@@ -28,4 +28,3 @@ call('EXISTS', four)
 call('UNLINK', one, two, three, four)
 tell(false)
 call('SET', P .. 'schema', A.schema, 'NX')
-return call('GET', P .. 'schema')

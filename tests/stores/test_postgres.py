@@ -72,6 +72,7 @@ def own(postgres: Server) -> Iterator[Server]:
         "postgresql://ada:s%cret@host/db",
         "postgresql://ada:s?cret@host/db",
         "postgresql://ada:12?cret@host/db",
+        "postgresql://ada:12?cret=x@host/db",
         "postgresql://ada:p@ss?cret@host/db",
         "postgresql://ada:secret@host:port/db",
         "postgresql://ada:secret@host/db?schem=x",
@@ -85,6 +86,13 @@ def test_a_url_that_cannot_be_meant_is_refused_without_its_password(wrong: str) 
     with pytest.raises(ConfigurationError) as refusal:
         open_store(wrong)
     assert "cret" not in str(refusal.value) and "p@ss" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("at", ["host:5432", "host", "[::1]:5432", "one:5432,two:5433"])
+def test_an_at_sign_behind_the_question_mark_may_be_in_an_option(at: str) -> None:
+    place = place_of(f"postgresql://{at}?user=me@corp&dbname=shop&listen_url=postgresql://app:x@direct/shop")
+    assert conninfo_to_dict(place.conninfo)["user"] == "me@corp"
+    assert conninfo_to_dict(place.listen)["host"] == "direct"
 
 
 def test_an_escape_within_the_listen_url_is_escaped_itself_or_told_to_be() -> None:

@@ -1,5 +1,6 @@
 """What a `postgresql://` URL says: where the server is, and which of its schemas is the store."""
 
+import re
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
@@ -14,6 +15,9 @@ CONNECTIONS = 4
 """How many of one event loop may be open at once."""
 LONGEST_NAME = 48
 """Bytes of a schema's name: PostgreSQL cuts names at 63, and the channel's is longer than the schema's."""
+
+_HOST = r"(\[[^]]*\]|[^:,]*)(:[0-9]+)?"
+_HOSTS = re.compile(f"{_HOST}(,{_HOST})*")
 
 FORM = "postgresql://user:password@host:5432/database?schema=outlast"
 
@@ -66,7 +70,9 @@ def place_of(url: str) -> Place:
 def _check_escapes(url: str) -> None:
     """libpq would take what stands behind an unescaped `@`, `/`, `#` or `?` of a password for something else."""
     place, _, query = url.partition("://")[2].partition("?")
-    is_cut = "@" in query and ":" in place and not {"@", "/"} & set(place)
+    # What is no list of hosts and ports is a user, and a password up to its `?`.
+    is_cut = "@" in query and not {"@", "/"} & set(place) and not _HOSTS.fullmatch(place)
+    is_cut = is_cut or any("@" in pair.partition("=")[0] for pair in query.split("&"))
     if is_cut or place.count("@") > 1 or "#" in place or "@" in place.partition("/")[2]:
         raise ConfigurationError(
             f"the user or password of the store's URL holds a character that must be escaped: write %40 for @, %2F for "
@@ -90,7 +96,7 @@ def _parsed(url: str) -> dict[str, Any]:
         parsed = dict(conninfo_to_dict(url))
     except ProgrammingError as error:
         # libpq's own words quote the URL, and the password with it.
-        raise ConfigurationError(f"{_why(error)}; write {FORM}") from None
+        raise ConfigurationError(f"{_why(error, url)}; write {FORM}") from None
     if any(not port.isdecimal() for port in str(parsed.get("port") or "1").split(",")):
         raise ConfigurationError(f"the port in the store's URL is no number; write {FORM}")
     return parsed
@@ -103,11 +109,11 @@ def _listen(url: str) -> dict[str, Any]:
         raise ConfigurationError(f"listen_url=, in which each % of its own is written %25: {error}") from None
 
 
-def _why(error: ProgrammingError) -> str:
+def _why(error: ProgrammingError, url: str) -> str:
     text = str(error).strip()
     option = text.rpartition(":")[2].strip().strip('"')
-    # Behind the `?` of a password stands the rest of it.
-    if "URI query parameter" in text and option.isidentifier():
+    # Behind the `?` of a password stands the rest of it, up to an `@`.
+    if "URI query parameter" in text and option.isidentifier() and "%40" not in url.partition("?")[2]:
         return f"the store's URL has an option that is neither Outlast's nor libpq's: {option}; leave it out"
     return "PostgreSQL's library cannot read the store's URL"
 

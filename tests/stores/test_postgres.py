@@ -102,6 +102,11 @@ def test_an_escape_within_the_listen_url_is_escaped_itself_or_told_to_be() -> No
     assert conninfo_to_dict(place_of(url.replace("%40", "%2540")).listen)["password"] == "s@cret"
 
 
+@pytest.mark.parametrize("url", ["postgresql:///shop?host=/run/db", "postgresql://?dbname=shop&host=/run/db"])
+def test_a_url_may_name_its_host_in_an_option(url: str) -> None:
+    assert open_store(url).describe().url == "postgresql:///shop?schema=outlast&host=/run/db"
+
+
 def test_a_store_shows_where_it_is_and_no_password() -> None:
     shown = open_store("postgres://ada:s%40cret@db.example:5433/shop?schema=jobs&sslmode=require").describe().url
     assert shown == "postgresql://ada@db.example:5433/shop?schema=jobs"

@@ -2,7 +2,7 @@
 
 import re
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from psycopg import ProgrammingError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -87,7 +87,8 @@ def _own_options(url: str) -> tuple[str, dict[str, str]]:
     own = {name: value for name, value in pairs if name in ("schema", "listen_url", "connections")}
     # libpq takes a `+` for a plus.
     rest = urlencode([(name, value) for name, value in pairs if name not in own], quote_via=quote)
-    return urlunsplit(("postgresql", parts.netloc, parts.path, rest, "")), own
+    # Not by urlunsplit, which leaves out the slashes of a URL that names its host in an option.
+    return f"postgresql://{parts.netloc}{parts.path}{'?' if rest else ''}{rest}", own
 
 
 def _parsed(url: str) -> dict[str, Any]:

@@ -380,6 +380,24 @@ async def test_its_connections_are_used_again(store: Store, server: Server) -> N
     assert number <= 1, "one of them is that of the second question"
 
 
+async def test_a_call_that_is_cancelled_while_its_connection_is_looked_at_leaves_none_open(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = asyncio.get_running_loop().create_future()
+
+    async def never(connection: Any) -> bool:
+        looked_at.set_result(connection)
+        return await asyncio.Future[bool]()
+
+    monkeypatch.setattr(redis_pool, "_has_more", never)
+    call = asyncio.create_task(store.count(Query()))
+    connection = await asyncio.wait_for(looked_at, 5)
+    call.cancel()
+    await asyncio.wait([call])
+    assert call.cancelled()
+    assert not connection.is_connected
+
+
 async def test_a_store_outlives_the_loops_that_use_it(store: Store) -> None:
     job = await queued(store)
     for _ in range(3):

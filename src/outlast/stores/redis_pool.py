@@ -131,10 +131,16 @@ class _Pool:
         """One that can be used, or None."""
         while self._idle:
             connection, of = self._idle.pop()
-            with suppress(Exception):
+            try:
                 # What can be read before anything was asked is the end, or an answer to somebody else.
-                if of == era and not await _has_more(connection):
-                    return connection
+                is_fit = of == era and not await _has_more(connection)
+            except Exception:
+                is_fit = False
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                raise
+            if is_fit:
+                return connection
             await connection.disconnect(nowait=True)
         return None
 

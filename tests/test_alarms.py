@@ -6,6 +6,16 @@ from outlast.alarms import Alarms
 from outlast.testing import FakeClock
 
 
+class Sleeper:
+    """Writes down that it was stirred."""
+
+    def __init__(self, name: str, rung: list[str]) -> None:
+        self._name, self._rung = name, rung
+
+    def stir(self) -> None:
+        self._rung.append(self._name)
+
+
 class Bells:
     """Alarms, and which of them have rung."""
 
@@ -13,10 +23,10 @@ class Bells:
         self.clock = FakeClock()
         self.alarms = Alarms(self.clock)
         self.rung: list[str] = []
-        self.rings = {name: lambda name=name: self.rung.append(name) for name in ("a", "b", "c")}
+        self.sleepers = {name: Sleeper(name, self.rung) for name in ("a", "b", "c")}
 
     def ring_in(self, seconds: float, name: str) -> None:
-        self.alarms.ring_at(self.clock.now() + seconds, self.rings[name])
+        self.alarms.ring_at(self.clock.now() + seconds, self.sleepers[name])
 
     async def after(self, seconds: float) -> list[str]:
         self.clock.advance(seconds)
@@ -39,8 +49,8 @@ async def test_what_was_called_off_does_not_ring_and_holds_up_nobody() -> None:
     bells = Bells()
     bells.ring_in(1, "a")
     bells.ring_in(2, "b")
-    bells.alarms.call_off(bells.rings["a"])
-    bells.alarms.call_off(bells.rings["c"])
+    bells.alarms.call_off(bells.sleepers["a"])
+    bells.alarms.call_off(bells.sleepers["c"])
     assert await bells.after(3) == ["b"]
 
 

@@ -1,38 +1,41 @@
 """What runs and what waits within one slice, and so whether its job should park."""
 
-from collections.abc import Callable
+import asyncio
+from typing import Protocol
 
 from outlast.job import Waiting
+from outlast.stores.base import Clock
 
 QUIET = 1.0
 """Seconds without a running step after which a wait beside other tasks parks the job."""
 
 
+class Stirred(Protocol):
+    """Who looks again, once stirred, at what is to become of a slice."""
+
+    def stir(self) -> None: ...
+
+
 class Activity:
-    """The steps and waits of one slice; a step runs `with` it.
+    """The steps and waits of one slice; a step runs `with` it."""
 
-    Parameters
-    ----------
-    now: the store's clock.
-    stir: tells the attempt to look again.
-    """
-
-    def __init__(self, now: Callable[[], float], stir: Callable[[], None]) -> None:
-        self._now = now
-        self._stir = stir
+    def __init__(self, clock: Clock, stirred: Stirred) -> None:
+        self._clock = clock
+        self._stirred = stirred
         self._running = 0
         self._ending = False
-        self._quiet_since = now()
+        self._quiet_since = clock.now()
         self._waits: dict[str, tuple[Waiting, bool]] = {}
+        self._turned: asyncio.Event | None = None
 
     def __enter__(self) -> None:
         self._running += 1
 
     def __exit__(self, *exc: object) -> None:
         self._running -= 1
-        self._quiet_since = self._now()
+        self._quiet_since = self._clock.now()
         if self._waits or self._ending:
-            self._stir()
+            self._stirred.stir()
 
     @property
     def busy(self) -> bool:
@@ -46,15 +49,22 @@ class Activity:
     def begins(self, key: str, waiting: Waiting, alone: bool) -> None:
         """The step of this key waits; `alone` if it is the handler itself that does, and no task of it."""
         self._waits[key] = waiting, alone
-        self._stir()
+        self._stirred.stir()
 
     def ends(self, key: str) -> None:
         """It waits no more."""
         self._waits.pop(key, None)
 
-    def clear(self) -> None:
-        """All that waits is to look again before anything parks."""
+    @property
+    def turned(self) -> asyncio.Event:
+        """Set once others left something on the job, for those who wait to look again."""
+        self._turned = self._turned or asyncio.Event()
+        return self._turned
+
+    def turn(self) -> None:
+        """Others left something on the job: all that waits is to look again before anything parks."""
         self._waits.clear()
+        self.turned.set()
 
     def parking(self, now: float) -> tuple[Waiting | None, float | None]:
         """What the job should park for now, if it should; else when to ask again."""

@@ -1,29 +1,29 @@
-"""Many times to be rung at, and one timer of the event loop for all of them.
+"""Many times to be stirred at, and one timer of the event loop for all of them.
 
 Most attempts end long before their time limit, so to set one and call it off must cost next to nothing.
 """
 
-from collections.abc import Callable
 from math import inf
 
+from outlast.activity import Stirred
 from outlast.stores.base import Clock
 
 
 class Alarms:
-    """Calls each `ring` on the event loop once its time, by the store's clock, has come."""
+    """Stirs each sleeper on the event loop once its time, by the store's clock, has come."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._times: dict[Callable[[], None], float] = {}
+        self._times: dict[Stirred, float] = {}
         self._armed_for = inf
 
-    def ring_at(self, time: float, ring: Callable[[], None]) -> None:
-        self._times[ring] = time
+    def ring_at(self, time: float, sleeper: Stirred) -> None:
+        self._times[sleeper] = time
         if time < self._armed_for:
             self._arm(time)
 
-    def call_off(self, ring: Callable[[], None]) -> None:
-        self._times.pop(ring, None)
+    def call_off(self, sleeper: Stirred) -> None:
+        self._times.pop(sleeper, None)
 
     def _arm(self, time: float) -> None:
         # A timer that this one comes before is left to ring in vain.
@@ -32,8 +32,8 @@ class Alarms:
 
     def _ring(self) -> None:
         now, self._armed_for = self._clock.now(), inf
-        for ring in [ring for ring, time in self._times.items() if time <= now]:
-            del self._times[ring]
-            ring()
+        for sleeper in [sleeper for sleeper, time in self._times.items() if time <= now]:
+            del self._times[sleeper]
+            sleeper.stir()
         if self._times:
             self._arm(min(self._times.values()))

@@ -6,10 +6,10 @@ claimed job ─▶ call ─▶ outcome ─▶ judge (pure) ─▶ Change ─▶ 
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from random import random
-from typing import Any
+from typing import Any, Protocol
 
 from outlast.calling import soonest
 from outlast.calls import Threads
@@ -29,11 +29,13 @@ from outlast.errors import (
     decisive,
 )
 from outlast.handler import Handler
-from outlast.job import Change, Job, JobError, Status
+from outlast.job import Change, Job, JobError, Status, Step
 from outlast.outcome import Cancelled, HandedBack, Lost, Outcome, Parked, Raised, Returned, judge
 from outlast.recorder import Recorder
 from outlast.report import Report
 from outlast.runtime import Runtime
+from outlast.stores.base import Lease
+from outlast.tracing import Attempting
 from outlast.window import Window
 from outlast.words import described, traceback_of
 
@@ -42,6 +44,16 @@ LOOK_AGAIN = 1.0
 
 UNWIND, LEAST = 10.0, 1.0
 """Seconds a cancelled handler, or a thread whose slice is over, has to unwind; and at least, where a slice must end."""
+
+
+class Keeper(Protocol):
+    """Who runs attempts, and is told how far each is."""
+
+    def ending(self, attempt: "Attempt") -> None:
+        """The handler has returned or raised, and its move is about to be sent."""
+
+    def over(self, attempt: "Attempt") -> None:
+        """Called once: the slice is over and holds no slot any more, though its handler may still unwind."""
 
 
 class Attempt:
@@ -53,8 +65,7 @@ class Attempt:
 
     Parameters
     ----------
-    ending: called when the handler has returned or raised, and its move is about to be sent.
-    over: called once when the slice is over: it holds no slot any more, though its handler may still unwind.
+    keeper: who runs it.
     window: the time of the slice, where that is limited; the job is handed back at a step's end before it is over.
     """
 
@@ -63,11 +74,12 @@ class Attempt:
         job: Job[Any],
         handler: Handler[Any, Any],
         runtime: Runtime,
-        ending: Callable[["Attempt"], None],
-        over: Callable[["Attempt"], None],
+        keeper: Keeper,
         window: Window | None = None,
     ) -> None:
         self.job = job
+        # By the lease and not by the job: it may be claimed again while its last slice still unwinds.
+        self.lease = Lease(job.id, job.lease or "")
         self.guard: asyncio.Task[None] | None = None
         self.threads: Threads | None = None
         """Those that still ran when the slice was over; the guard waits for them, a while."""
@@ -76,8 +88,8 @@ class Attempt:
         self._handler = handler
         self._runtime = runtime
         self._store = runtime.store
-        self._ending, self._over = ending, over
-        self._recorder = Recorder(job, runtime.store, runtime.one.apply, runtime.limits, self._stir)
+        self._keeper = keeper
+        self._recorder = Recorder(job, runtime.store, runtime.one, runtime.limits, self)
         self._span = None if runtime.tracing is None else runtime.tracing.attempt(job)
         self._until = _ends_at(job)
         self._window = window
@@ -93,19 +105,20 @@ class Attempt:
 
     def begin(self) -> None:
         """Call the handler and make the move it leads to. What goes wrong on the way costs the attempt, not the job."""
-        self._task = asyncio.create_task(self._run(), name=self.job.id)
+        run = self._run() if self._span is None else self._traced(self._span)
+        self._task = asyncio.create_task(run, name=self.job.id)
 
     def hand_back(self) -> None:
         """The worker goes: let the steps in flight end, within its grace, and give the job back."""
         self._leave_by = self._store.now() + self._runtime.grace
         if self._context is not None:
             self._context.end_soon()
-        self._stir()
+        self.stir()
 
     def turned(self) -> None:
         """Others left something on the job: look before anything else is done."""
         self._turned = True
-        self._stir()
+        self.stir()
 
     def lose(self) -> None:
         """The lease could not be renewed: somebody else has the job, or soon may."""
@@ -119,33 +132,31 @@ class Attempt:
 
     # -- the call ---------------------------------------------------------------------------------------------------
 
-    async def _run(self) -> None:
-        if self._span is None:
-            await self._slice()
-        else:
-            with self._span.current():
-                await self._slice()
+    async def _traced(self, span: Attempting) -> None:
+        with span.current():
+            await self._run()
 
-    async def _slice(self) -> None:
+    async def _run(self) -> None:
         self._observe("attempt.started")
         self._runtime.hooks.fire("started", self.job)
-        self._runtime.hub.hold(self.job, self.turned)
-        if (rings_at := soonest(self._until, self._cut_at)) is not None:
-            self._runtime.alarms.ring_at(rings_at, self._stir)
+        self._runtime.hub.hold(self.job, self)
+        rings_at = self._until if self._cut_at is None else soonest(self._until, self._cut_at)
+        if rings_at is not None:
+            self._runtime.alarms.ring_at(rings_at, self)
         try:
             self._outcome = await self._call()
             if self.guard is None:
-                self._ending(self)
+                self._keeper.ending(self)
                 await self._end(self._outcome)
         except Exception as error:
             # Not the handler's: nothing can be said of the job, so its lease runs out.
             self._recorder.lose(error)
         finally:
-            self._runtime.alarms.call_off(self._stir)
+            self._runtime.alarms.call_off(self)
             if self.guard is None:
                 self._close()
             else:
-                self._stir()
+                self.stir()
 
     async def _call(self) -> Outcome:
         try:
@@ -155,26 +166,8 @@ class Attempt:
         except Exception as error:
             # Out of a validator of the user's own.
             return self._raised(error)
-        steps = await self._store.steps(self.job.id) if _has_past(self.job) else []
-        if self._window is not None:
-            self._window.recorded(step.duration_ms / 1000 for step in steps if step.duration_ms is not None)
-        self._context = self._runtime.context(
-            self._recorder,
-            self._store,
-            steps,
-            self._runtime.limits,
-            self._runtime.state,
-            self._stir,
-            self._until,
-            self._runtime.tracing,
-            self._window,
-        )
-        if self._leave_by is not None:
-            self._context.end_soon()
-        return await self._handle(self._context, arguments)
-
-    async def _handle(self, context: Context, arguments: Mapping[str, Any]) -> Outcome:
-        context.begin()
+        # Held here as well, for the handler may outlive its slice.
+        context = self._context = self._context_of(await self._recorded() if _has_past(self.job) else ())
         try:
             result = await self._handler.call(context, **arguments)
             context.replayed()
@@ -187,9 +180,25 @@ class Attempt:
             context.raised = error
         return self._raised(context.raised)
 
+    async def _recorded(self) -> Sequence[Step]:
+        steps = await self._store.steps(self.job.id)
+        if self._window is not None:
+            self._window.recorded(step.duration_ms / 1000 for step in steps if step.duration_ms is not None)
+        return steps
+
+    def _context_of(self, steps: Sequence[Step]) -> Context:
+        one = self._runtime
+        context = one.context(
+            self._recorder, self._store, steps, one.limits, one.state, self, self._until, one.tracing, self._window
+        )
+        if self._leave_by is not None:
+            context.end_soon()
+        context.begin(self._task)
+        return context
+
     # -- the guard --------------------------------------------------------------------------------------------------
 
-    def _stir(self) -> None:
+    def stir(self) -> None:
         """Something happened that the handler alone does not settle."""
         if self._stirred is not None:
             self._stirred.set()
@@ -298,7 +307,7 @@ class Attempt:
 
     async def _end(self, outcome: Outcome) -> None:
         try:
-            change = await self._settle(outcome)
+            change = None if isinstance(outcome, Lost) else await self._recorder.finish(self, outcome)
             self._tell(outcome, change)
             cause = outcome.cause if isinstance(outcome, Raised) else None
             if change is not None:
@@ -308,17 +317,12 @@ class Attempt:
         except Exception as error:
             self._observe("attempt.broke", error=error)
 
-    async def _settle(self, outcome: Outcome) -> Change | None:
-        if isinstance(outcome, Lost):
-            return None
-        chance, report, caller = random(), self._report(outcome), self._runtime.caller
-
-        def decide(job: Job[Any]) -> Change:
-            change = judge(job, outcome, self._store.now(), chance)
-            change = change if caller is None else caller.owing(change)
-            return change if report is None else replace(change, report=report)
-
-        return await self._recorder.finish(decide, completed=isinstance(outcome, Returned))
+    def decide(self, job: Job[Any], outcome: Outcome) -> Change:
+        """The move that an outcome makes of the job as it now is, and all that goes with it."""
+        caller, report = self._runtime.caller, self._report(outcome)
+        change = judge(job, outcome, self._store.now(), random())
+        change = change if caller is None else caller.owing(change)
+        return change if report is None else replace(change, report=report)
 
     def _report(self, outcome: Outcome) -> Report | None:
         """What is kept for whoever operates; nothing of a slice that neither failed nor logged."""
@@ -336,7 +340,7 @@ class Attempt:
 
     def _close(self) -> None:
         self._recorder.close()
-        self._runtime.hub.release(self.job.id, self.turned)
+        self._runtime.hub.release(self.job.id, self)
         if self._span is not None:
             self._span.end()
         if self._context is not None and self._context.threads:
@@ -344,7 +348,7 @@ class Attempt:
             self.guard = self.guard or asyncio.create_task(self._outlive(self.threads), name=f"guard {self.job.id}")
         # What refers to each other in a circle would stay until the garbage collector comes.
         self._context = self._task = None
-        self._over(self)
+        self._keeper.over(self)
 
     def _tell(self, outcome: Outcome, change: Change | None) -> None:
         self._runtime.observe.meter.ran(self.job, change, self._store.now())

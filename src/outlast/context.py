@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import json
 import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence, Set
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import timedelta
@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, Literal, NoReturn, ParamSpec, TypeVar, overload
 
 from outlast import attachments, codec
-from outlast.activity import Activity
+from outlast.activity import Activity, Stirred
 from outlast.attachments import Attachment
 from outlast.calls import OutOfTime, Threads, called, not_callable, within
 from outlast.errors import ContextClosed, Fail, HandlerError, LimitExceeded, SignalTimeout, StepTimeout
@@ -27,7 +27,7 @@ from outlast.job import Job, Step, Waiting
 from outlast.notation import clean
 from outlast.policy import Duration, Limits, seconds
 from outlast.recorder import Recorder
-from outlast.replay import TIMED_OUT, Frame, Replay, digest_of
+from outlast.replay import NONE, TIMED_OUT, Frame, Replay, digest_of
 from outlast.steps import Steps
 from outlast.stores.base import Store
 from outlast.tracing import Tracing
@@ -62,7 +62,7 @@ class Context:
         steps: Sequence[Step],
         limits: Limits,
         state: Any,
-        stir: Callable[[], None],
+        stirred: Stirred,
         until: float | None,
         tracing: Tracing | None = None,
         window: Window | None = None,
@@ -73,21 +73,20 @@ class Context:
         self._recorder = recorder
         self._store = store
         self._limits = limits
-        self._stir = stir
+        self._stirred = stirred
         self._until = until
         self._tracing = tracing
         self._window = window
         self._replay = Replay(steps, recorder, limits.steps)
-        self._activity = Activity(store.now, stir)
-        self._turned = asyncio.Event()
+        self._activity = Activity(store.clock, stirred)
         self._loop, self._thread = asyncio.get_running_loop(), threading.get_ident()
         self._main = 0
         self._no_more_steps = self._at_boundary = False
         self.raised: BaseException | None = None
         """What the handler raised, once it has."""
         self._blocking: Context | None = None
-        self._pauses: set[asyncio.Event] = set()
-        self._abandoned: set[Frame] = set()
+        self._pauses: Set[asyncio.Event] = NONE
+        self._abandoned: Set[Frame] = NONE
 
     @staticmethod
     def current() -> "Context | None":
@@ -214,12 +213,12 @@ class Context:
         """False if the slice is to end instead. A step within another goes on with that one, which has its grace."""
         cut = asyncio.Event()
         if frame.parent is None:
-            self._pauses.add(cut)
+            self._pauses |= {cut}
         try:
             if frame.parent is not None or not self._no_more_steps:
                 await self._store.clock.wait(cut, self._store.now() + pause)
         finally:
-            self._pauses.discard(cut)
+            self._pauses -= {cut}
         return frame.parent is not None or not self._no_more_steps
 
     async def _run(
@@ -257,7 +256,7 @@ class Context:
         try:
             return await within(timeout, calling, self._store.clock)
         except OutOfTime:
-            self._abandoned.add(frame)
+            self._abandoned |= {frame}
             raise StepTimeout(frame.name, timeout) from None
 
     def _enter(self, name: str, arguments: str) -> Frame:
@@ -376,7 +375,7 @@ class Context:
         return outcome["value"]
 
     async def _signal_or_due(self, step: Step, signal: str) -> Step:
-        self._turned.clear()
+        self._activity.turned.clear()
         taken = await self._recorder.take(signal, step) if signal in self.job.inbox else None
         if taken is not None:
             return taken
@@ -401,8 +400,8 @@ class Context:
     async def _wait(self, step: Step, waiting: Waiting) -> None:
         self._activity.begins(step.key, waiting, alone=id(asyncio.current_task()) == self._main)
         try:
-            await self._store.clock.wait(self._turned, waiting.until)
-            self._turned.clear()
+            await self._store.clock.wait(self._activity.turned, waiting.until)
+            self._activity.turned.clear()
         finally:
             self._activity.ends(step.key)
         if self._no_more_steps:
@@ -423,13 +422,13 @@ class Context:
 
     # -- for the attempt --------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
+    def begin(self, task: "asyncio.Task[None] | None") -> None:
         """The task that calls this is the handler's own, and sees this Context as the current one."""
         _current.set(self)
         if _frame.get() is not None:
             _frame.set(None)
         # Not the task itself: it holds its variables, and they this, which would be a circle.
-        self._main = id(asyncio.current_task())
+        self._main = id(task)
 
     def end_soon(self) -> None:
         """No step begins any more, and none is tried again."""
@@ -440,8 +439,7 @@ class Context:
 
     def turned(self) -> None:
         """Something was left on the job: whoever waits looks again, and nothing parks before they have."""
-        self._activity.clear()
-        self._turned.set()
+        self._activity.turn()
 
     def replayed(self) -> None:
         """The handler has returned: what it did not write again is taken back."""
@@ -486,7 +484,7 @@ class Context:
 
     async def _never(self) -> NoReturn:
         self._at_boundary = True
-        self._stir()
+        self._stirred.stir()
         await asyncio.Event().wait()
         raise AssertionError("unreachable")
 

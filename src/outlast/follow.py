@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from random import uniform
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from outlast.errors import StoreError
 from outlast.job import Event, Job
@@ -22,6 +22,12 @@ class Reader(asyncio.Event):
     """Set whenever the job's log has grown, or the job is gone. `after` is how far the log is read; None: it is not."""
 
     after: int | None = None
+
+
+class Holder(Protocol):
+    """Who holds a job, and is to hear when others leave something on it."""
+
+    def turned(self) -> None: ...
 
 
 class Tail(NamedTuple):
@@ -43,7 +49,7 @@ class Hub:
         self._tails: dict[str, Tail] = {}
         self._reads: dict[str, asyncio.Task[None]] = {}
         self._again: set[str] = set()
-        self._holders: dict[str, Callable[[], None]] = {}
+        self._holders: dict[str, Holder] = {}
         self._next_news = asyncio.Event()
         self._heads: dict[str, Head] = {}
         self._stale = asyncio.Event()
@@ -93,22 +99,22 @@ class Hub:
         """An event that is set by the next news, of whichever job and process."""
         return self._next_news
 
-    def hold(self, job: Job[Any], turned: Callable[[], None]) -> None:
-        """Call `turned` whenever others left something on the job since this state of it, until it is released."""
-        self._holders[job.id] = turned
+    def hold(self, job: Job[Any], holder: Holder) -> None:
+        """Tell it whenever others left something on the job since this state of it, until it is released."""
+        self._holders[job.id] = holder
         self._heads[job.id] = Head(job.seq, job.turn)
 
-    def release(self, job_id: str, turned: Callable[[], None]) -> None:
+    def release(self, job_id: str, holder: Holder) -> None:
         """No longer; a later slice that holds the job by now is left alone."""
-        if self._holders.get(job_id) == turned:
+        if self._holders.get(job_id) is holder:
             del self._holders[job_id]
             self._forget(job_id)
 
     def turned(self, job_id: str) -> None:
         """This process left something on the job."""
-        turned = self._holders.get(job_id)
-        if turned is not None:
-            turned()
+        holder = self._holders.get(job_id)
+        if holder is not None:
+            holder.turned()
 
     def _forget(self, job_id: str) -> None:
         if job_id not in self._readers and job_id not in self._holders:

@@ -200,8 +200,11 @@ def append(
 
 def complete(job: Job[Any], result_json: str, now: float) -> Change:
     """The handler returned; nothing may change this job again."""
-    done = Event(type="job.completed", time=now, attempt=job.attempt, data={"status": COMPLETED.value})
+    done = Event(type="job.completed", time=now, attempt=job.attempt, data=_DONE)
     return _move(job, "complete", now, (done,), result_json=result_json, progress=100.0, last_error=None)
+
+
+_DONE: Mapping[str, Any] = {"status": COMPLETED.value}
 
 
 def raised(job: Job[Any], error: JobError, now: float, *, chance: float, after: float | None = None) -> Change:
@@ -374,15 +377,25 @@ def _move(job: Job[Any], name: str, now: float, events: tuple[Event, ...], **cha
         raise IllegalMove(f"{name}: {job.id} is {job.status}, not {' or '.join(sorted(move.sources))}")
     if job.cancel_requested_at is not None and name not in ("complete", "cancel"):
         return _cancelled(job, now)
-    changed |= {"status": move.target, "turn": job.turn + 1}
+    changed["status"], changed["turn"] = move.target, job.turn + 1
     if job.status is PROCESSING:
-        failed = tuple([step for step in job.open_steps if step.status == "failed"])
-        changed |= {"lease": None, "lease_until": None, "worker": None, "current_step": None, "open_steps": failed}
+        changed |= _LET_GO
+        if job.open_steps:
+            changed["open_steps"] = tuple(step for step in job.open_steps if step.status == "failed")
     if move.target in ENDED:
-        tells = any(f"job.{move.target}" in webhook.events for webhook in job.webhooks)
-        next_at = _beside(now + HEAD_START, now + job.keep) if tells else now + job.keep
-        changed |= {"completed_at": now, "next_at": next_at, "tag": None, "waiting": None}
+        tells = job.webhooks and any(f"job.{move.target}" in webhook.events for webhook in job.webhooks)
+        changed["next_at"] = _beside(now + HEAD_START, now + job.keep) if tells else now + job.keep
+        changed["completed_at"], changed["tag"], changed["waiting"] = now, None, None
     return Change(id=job.id, turn=job.turn, lease=job.lease, set=changed, events=events)
+
+
+_LET_GO: Mapping[str, Any] = {
+    "lease": None,
+    "lease_until": None,
+    "worker": None,
+    "current_step": None,
+    "open_steps": (),
+}
 
 
 def _ran(job: Job[Any], now: float) -> float:

@@ -147,7 +147,7 @@ class Meter:
         """This process made the move; `job` is as it was before."""
         changed = change.set
         if "completed_at" in changed:
-            self._counters["outlast_jobs_ended_total", job.type, changed["status"].value] += 1
+            self._counters["outlast_jobs_ended_total", job.type, changed["status"]] += 1
         error = changed.get("last_error")
         if error is not None and job.status is Status.PROCESSING:
             self._counters["outlast_attempts_failed_total", job.type, error.code] += 1

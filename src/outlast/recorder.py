@@ -8,15 +8,18 @@ A refused append means that the lease is lost: from then on nothing is sent any 
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from outlast import lifecycle, output
+from outlast.activity import Stirred
 from outlast.errors import ContextClosed
 from outlast.job import Change, Event, Job, Signal, Step
+from outlast.outcome import Outcome, Returned
 from outlast.policy import Limits
 from outlast.stores.base import Store
+from outlast.stores.batching import Batched
 
 T = TypeVar("T")
 
@@ -28,23 +31,29 @@ WAIT_AT = 256 << 10
 PAGE = 1_000
 
 
+class Decides(Protocol):
+    """Who judges what became of the slice."""
+
+    def decide(self, job: Job[Any], outcome: Outcome) -> Change: ...
+
+
 class Recorder:
     """The one writer of an attempt.
 
     Parameters
     ----------
     job: as it was claimed; its lease is the attempt's own.
-    apply: sends one change, possibly together with those of other attempts.
-    stir: called when the lease is lost.
+    one: the store, for one change at a time, which it may send together with those of other attempts.
+    stirred: the attempt, when the lease is lost.
     """
 
     def __init__(
         self,
         job: Job[Any],
         store: Store,
-        apply: Callable[[Change], Awaitable[Job[Any] | None]],
+        one: Batched,
         limits: Limits,
-        stir: Callable[[], None],
+        stirred: Stirred,
     ) -> None:
         self.job = job
         self.lease = job.lease
@@ -55,15 +64,15 @@ class Recorder:
         """True once a step is being recorded as completed, which goes before the move, or with it: if the lease is not
         lost over that, a later slice need not do it again."""
         self._store = store
-        self._apply = apply
+        self._one = one
         self._limits = limits
-        self._stir = stir
+        self._stirred: Stirred | None = stirred
         self._sending = asyncio.Lock()
         self._full: asyncio.Event | None = None
         self._flusher: asyncio.Task[None] | None = None
         self._entries: list[Event] = []
         self._set: dict[str, Any] = {}
-        self._steps: list[Step] = []
+        self._steps: tuple[Step, ...] = ()
         self._size = 0
         self._swallowed: dict[str, str] = {}
         self._silent_progress: tuple[float, str | None] | None = None
@@ -139,7 +148,7 @@ class Recorder:
 
         Raises ContextClosed if the lease is lost.
         """
-        self._steps.append(step)
+        self._steps = (*self._steps, step)
         self._set["open_steps"] = tuple(other for other in self._open_steps() if other.key != step.key)
         self._add("job.step", _step_data(step, parent))
         self.progressed = self.progressed or step.status == "completed"
@@ -190,8 +199,8 @@ class Recorder:
                 set, events, steps = self._drained()
                 await self._send(self._laid(set, events, steps))
 
-    async def finish(self, decide: Callable[[Job[Any]], Change], *, completed: bool = False) -> Change | None:
-        """End the slice by the move that `decide` finds, together with what is pending; None if the lease is lost."""
+    async def finish(self, by: Decides, outcome: Outcome) -> Change | None:
+        """End the slice by the move that its outcome leads to, with what is pending; None if the lease is lost."""
         async with self._sending:
             try:
                 self._require_open()
@@ -199,10 +208,10 @@ class Recorder:
                 set, events, steps = self._drained()
                 if set:
                     self.job = self.job.evolve(**set)
-                if completed:
+                if isinstance(outcome, Returned) and self.job.offsets:
                     events = (*events, *self._done_events())
                 while True:
-                    change = decide(self.job)
+                    change = by.decide(self.job, outcome)
                     if set or events or steps:
                         ends = (*events, *change.events)
                         change = replace(change, set={**set, **change.set}, events=ends, steps=steps)
@@ -228,11 +237,12 @@ class Recorder:
     def lose(self, reason: Job[Any] | Exception) -> None:
         """The lease is another's, or nobody can say: nothing is sent any more."""
         self.lost = reason
-        self._stir()
+        if self._stirred is not None:
+            self._stirred.stir()
 
     def close(self) -> None:
         """From here on nothing is sent."""
-        self.closed, self._stir = True, _nothing
+        self.closed, self._stirred = True, None
         if self._flusher is not None:
             self._flusher.cancel()
             self._flusher = None
@@ -321,8 +331,8 @@ class Recorder:
     def _drained(self) -> tuple[dict[str, Any], tuple[Event, ...], tuple[Step, ...]]:
         if not (self._set or self._entries or self._steps):
             return {}, (), ()
-        set, entries, steps = self._set, self._entries, tuple(self._steps)
-        self._set, self._entries, self._steps, self._size = {}, [], [], 0
+        set, entries, steps = self._set, self._entries, self._steps
+        self._set, self._entries, self._steps, self._size = {}, [], (), 0
         if self._full is not None:
             self._full.clear()
         if "progress" in set:
@@ -380,7 +390,7 @@ class Recorder:
         """True once it is written; False if it is to be decided again with the job as it now is."""
         self._require_open()
         try:
-            now_is = await self._apply(change)
+            now_is = await self._one.apply(change)
         except Exception as error:
             raise self._broken(error) from error
         if now_is is None:
@@ -389,10 +399,6 @@ class Recorder:
         if self.lost is not None:
             raise ContextClosed("the lease is lost; another attempt may run")
         return False
-
-
-def _nothing() -> None:
-    """Nobody is stirred any more."""
 
 
 def _step_data(step: Step, parent: int | None) -> dict[str, Any]:

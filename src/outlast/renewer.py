@@ -6,24 +6,40 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any, Protocol
 
 from outlast.errors import StoreUnavailable
+from outlast.job import Job
 from outlast.stores.base import Head, Lease, Store
 
 MARGIN = 5 / 30
 """The part of a lease before whose end an attempt stops itself when no renewal got through."""
 
 
+class Holder(Protocol):
+    """Who works under a lease; told on the worker's loop what became of it."""
+
+    @property
+    def job(self) -> Job[Any]: ...
+
+    @property
+    def lease(self) -> Lease: ...
+
+    def turned(self) -> None:
+        """Others left something on the job."""
+
+    def lose(self) -> None:
+        """The lease could not be renewed: somebody else has the job, or soon may."""
+
+
 @dataclass(slots=True)
 class Held:
-    """A lease in hand. `lost` and `turned` are called on the worker's loop; times are monotonic."""
+    """A lease in hand; times are monotonic."""
 
-    lease: Lease
+    by: Holder
     turn: int
     good_until: float
     stop_at: float | None
-    turned: Callable[[], None]
-    lost: Callable[[], None]
 
 
 class Renewer:
@@ -64,18 +80,11 @@ class Renewer:
         await self._ended.wait()
         self._thread.join()  # which said that with the last it does
 
-    def hold(
-        self,
-        lease: Lease,
-        turn: int,
-        run_for: float | None,
-        turned: Callable[[], None],
-        lost: Callable[[], None],
-    ) -> None:
-        """Renew this lease until `drop`, but no longer than `run_for` seconds, so that a hung handler is recovered."""
+    def hold(self, holder: Holder, run_for: float | None) -> None:
+        """Renew its lease until `drop`, but no longer than `run_for` seconds, so that a hung handler is recovered."""
         now = time.monotonic()
         stop_at = None if run_for is None else now + run_for
-        self._held[lease.lease] = Held(lease, turn, now + self._ttl, stop_at, turned, lost)
+        self._held[holder.lease.lease] = Held(holder, holder.job.turn, now + self._ttl, stop_at)
 
     def drop(self, lease: Lease) -> None:
         """The slice is over."""
@@ -118,7 +127,7 @@ class Renewer:
         held = [one for one in list(self._held.values()) if one.stop_at is None or asked < one.stop_at]
         try:
             async with asyncio.timeout(self._ttl / 3):
-                heads = await self._store.renew([one.lease for one in held], ttl=self._ttl)
+                heads = await self._store.renew([one.by.lease for one in held], ttl=self._ttl)
         except TimeoutError as error:
             raise StoreUnavailable(f"the store did not renew leases within {self._ttl / 3:g} s") from error
         for one, head in zip(held, heads, strict=True):
@@ -126,20 +135,20 @@ class Renewer:
 
     def _answered(self, one: Held, head: Head | None, asked: float) -> None:
         if head is None:
-            self._held.pop(one.lease.lease, None)
-            self._on_worker_loop(one.lost)
+            self._held.pop(one.by.lease.lease, None)
+            self._on_worker_loop(one.by.lose)
             return
         one.good_until = asked + self._ttl
         if head.turn != one.turn:
             one.turn = head.turn
-            self._on_worker_loop(one.turned)
+            self._on_worker_loop(one.by.turned)
 
     def _give_up(self) -> None:
         # By our own clock, for the store's is out of reach: what is not renewed may soon be another's.
         late = time.monotonic() + self._ttl * MARGIN
         for one in list(self._held.values()):
             if one.good_until <= late:
-                self._on_worker_loop(one.lost)
+                self._on_worker_loop(one.by.lose)
 
     def _on_worker_loop(self, call: Callable[[], None]) -> None:
         if not self._loop.is_closed():

@@ -6,7 +6,7 @@ written before.
 
 import asyncio
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,10 @@ TIMED_OUT = "{}"
 """The recorded outcome of a wait that gave up."""
 
 
+NONE: Set[Any] = frozenset()
+"""Of a job that has no steps yet: shared, for most never have any."""
+
+
 class Replay:
     """The steps of a job, as one slice comes past them.
 
@@ -56,10 +60,10 @@ class Replay:
         self._recorder = recorder
         self._most = most
         self._known: dict[str, Step] = {}
-        self._recorded: set[int] = set()
-        self._unpassed: set[str] = set()
+        self._recorded: Set[int] = NONE
+        self._unpassed: Set[str] = NONE
+        self._missed: set[str] | None = None
         self._next_index = 0
-        self._missed: set[str] = set()
         self._calls: dict[str, int] = {}
         job = recorder.job
         self._past = (job.claimed_at or 0.0) - (job.started_at or 0.0)
@@ -74,6 +78,7 @@ class Replay:
         self._known = {step.key: step for step in steps}
         self._recorded = {step.index for step in completed}
         self._unpassed = {step.key for step in completed}
+        self._missed = set()
         self._next_index = max(step.index for step in steps) + 1
 
     def enter(self, name: str, arguments: Any, parent: Frame | None) -> Frame:
@@ -94,7 +99,8 @@ class Replay:
             if not self._unpassed:
                 self.over()
             return step
-        self._missed.add(_call(frame.key))
+        if self._missed is not None:
+            self._missed.add(_call(frame.key))
         self.over()
         return step
 

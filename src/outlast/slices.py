@@ -22,7 +22,7 @@ from outlast.handler import Handler
 from outlast.job import Job
 from outlast.renewer import Renewer
 from outlast.runtime import Runtime
-from outlast.stores.base import LEASE, Lease
+from outlast.stores.base import LEASE
 from outlast.sweep import Sweep
 from outlast.window import RECENT, Window
 
@@ -37,6 +37,17 @@ class Run(Protocol):
     """Runs a slice of a claimed job, which must be over by a time of the store; answers the error that broke it off."""
 
     def __call__(self, job: Job[Any], until: float, *, costs: bool = True) -> Coroutine[Any, Any, Exception | None]: ...
+
+
+class Slice(asyncio.Event):
+    """Set once the slice is over."""
+
+    def ending(self, attempt: Attempt) -> None:
+        """Nobody counts slots here."""
+
+    def over(self, attempt: Attempt) -> None:
+        """As `Keeper` has it."""
+        self.set()
 
 
 class Slices:
@@ -153,22 +164,21 @@ class Slices:
     async def _run(
         self, runtime: Runtime, renewer: Renewer, job: Job[Any], until: float, *, costs: bool = True
     ) -> Exception | None:
-        over, now = asyncio.Event(), self._store.now()
+        slice, now = Slice(), self._store.now()
         budget = until - now
         window = Window(now, budget, self._took[job.type], costs=costs)
-        attempt = Attempt(job, self._handlers[job.type], runtime, _nothing, lambda _: over.set(), window)
-        lease = Lease(job.id, job.lease or "")
-        renewer.hold(lease, job.turn, window.ends - now + UNWIND, attempt.turned, attempt.lose)
+        attempt = Attempt(job, self._handlers[job.type], runtime, slice, window)
+        renewer.hold(attempt, window.ends - now + UNWIND)
         attempt.begin()
         try:
-            await over.wait()
+            await slice.wait()
         except asyncio.CancelledError:
             # The process goes before the slice's time is over.
             attempt.hand_back()
-            await over.wait()
+            await slice.wait()
             raise
         finally:
-            renewer.drop(lease)
+            renewer.drop(attempt.lease)
         self._tell(attempt, budget)
         await self._unwound(attempt)
         return attempt.broken

@@ -137,25 +137,25 @@ class Worker:
         return min(self._slots - len(self._running) + len(self._ending), 2 * self._slots - len(self._running))
 
     def _begin(self, job: Job[Any], renewer: Renewer) -> None:
-        # By the lease and not by the job: it may be claimed again while its last slice still unwinds.
-        lease = Lease(job.id, job.lease or "")
-        ending, over = partial(self._is_ending, lease), partial(self._over, lease, renewer)
-        attempt = Attempt(job, self._handlers[job.type], self._runtime, ending, over)
+        attempt = Attempt(job, self._handlers[job.type], self._runtime, self)
         run_for = None if job.timeout is None else job.timeout - job.ran + OVERTIME
-        renewer.hold(lease, job.turn, run_for, attempt.turned, attempt.lose)
-        self._running[lease] = attempt
+        renewer.hold(attempt, run_for)
+        self._running[attempt.lease] = attempt
         attempt.begin()
         if self._stopping:
             attempt.hand_back()
 
-    def _is_ending(self, lease: Lease, attempt: Attempt) -> None:
-        self._ending.add(lease)
+    def ending(self, attempt: Attempt) -> None:
+        """As `Keeper` has it."""
+        self._ending.add(attempt.lease)
         self._wake.set()
 
-    def _over(self, lease: Lease, renewer: Renewer, attempt: Attempt) -> None:
-        renewer.drop(lease)
-        del self._running[lease]
-        self._ending.discard(lease)
+    def over(self, attempt: Attempt) -> None:
+        """As `Keeper` has it."""
+        if self._renewer is not None:
+            self._renewer.drop(attempt.lease)
+        del self._running[attempt.lease]
+        self._ending.discard(attempt.lease)
         self._wake.set()
         if attempt.guard is not None:
             self._keep(attempt.guard)

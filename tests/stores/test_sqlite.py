@@ -16,7 +16,14 @@ from outlast import lifecycle
 from outlast.errors import ConfigurationError, JobNotFound, StoreError, StoreRefused, StoreUnavailable
 from outlast.job import Change, Event, Job, Signal, Step
 from outlast.report import Report
-from outlast.stores import sqlite_checkpoint, sqlite_file, sqlite_reads, sqlite_writes
+from outlast.stores import (
+    sqlite_checkpoint,
+    sqlite_claims,
+    sqlite_completions,
+    sqlite_file,
+    sqlite_reads,
+    sqlite_writes,
+)
 from outlast.stores.base import News, Query
 from outlast.stores.sqlite import SqliteStore
 from outlast.stores.sqlite_many import Many
@@ -169,9 +176,9 @@ def test_any_number_of_rows_is_written_in_their_order_by_a_few_statements(count:
     connection.execute("create table kept (place integer primary key autoincrement, a, b)")
     statements: list[str] = []
 
-    def execute(statement: str, values: Any) -> None:
+    def execute(statement: str, values: Any) -> apsw.Cursor:
         statements.append(statement)
-        connection.execute(statement, values)
+        return connection.execute(statement, values)
 
     rows = [(number, f"{number}") for number in range(count)]
     Many("insert into kept (a, b) values {rows}", 2).run(execute, rows)
@@ -273,11 +280,14 @@ PLANS = {
     "job_held": [sqlite_writes.NEXT_AT, sqlite_reads.DUE],
     "job_expires": [sqlite_reads.DUE],
     "job_key": [sqlite_writes.WHOLE_BY_KEY],
-    "sqlite_autoindex_job_1": [sqlite_writes.STORED, sqlite_reads.GET, sqlite_reads.PAGE["", False]],
+    "sqlite_autoindex_job_1": [
+        *(sqlite_writes.STORED, sqlite_reads.GET, sqlite_reads.PAGE["", False]),
+        *(statement for _, statement in sqlite_completions.COMPLETE.statements),
+    ],
     "job_owner": [sqlite_reads.PAGE[sqlite_reads.BY_OWNER, False], sqlite_reads.COUNT_OF_OWNER],
     "job_shape": [sqlite_reads.PAGE[sqlite_reads.BY_SHAPE, True], sqlite_reads.COUNT],
     "job_batch": [sqlite_reads.PAGE[sqlite_reads.BY_BATCH, False]],
-    "INTEGER PRIMARY KEY": [statement for _, statement in sqlite_writes.UPDATE_JOB.statements],
+    "INTEGER PRIMARY KEY": [statement for _, statement in sqlite_writes.UPDATE_JOB.statements] + [sqlite_claims.CLAIM],
 }
 
 

@@ -148,13 +148,9 @@ class Stored:
 
 def job_of(row: Sequence[Any]) -> Job[Any]:
     """From a whole row of the view `whole`."""
-    values = dict(zip(_FIELDS, _fields_of(row), strict=True))
-    for place, name, decode in _DECODED:
-        if row[place] is not None:
-            values[name] = decode(row[place])
-    if row[_ASKED_AT] != "{}":
-        values |= asked_of(row[_ASKED_AT])
-    return BLANK.evolve(values)
+    asked = _NOTHING if row[_ASKED_AT] == "{}" else asked_of(row[_ASKED_AT])
+    decoded = {name: decode(row[place]) for place, name, decode in _DECODED if row[place] is not None}
+    return BLANK.evolve(zip(_FIELDS, _fields_of(row), strict=True), **decoded, **asked)
 
 
 def job_row(n: int, job: Job[Any], log: str) -> Values:
@@ -227,6 +223,7 @@ _NAMED_OTHERWISE = {"rank": "priority", "payload": "payload_json"}
 _ASKED_AT = WHOLE.index("asked")
 _moved_of, _shown_of, _all_asked_of = attrgetter(*MOVED, *COUNTED), attrgetter(*SHOWN), attrgetter(*_ASKED)
 _NOTHING_ASKED = tuple(_ASKED.values())
+_NOTHING: Mapping[str, Any] = {}
 
 
 # -- fields that SQLite has no type for -------------------------------------------------------------------------------
@@ -301,9 +298,13 @@ def log_text(events: Sequence[Event], seq: int) -> str:
     text = ""
     for number, event in enumerate(events, seq + 1):
         if event.is_move:
-            data = to_json(event.data).decode()
-            text += f',[{number},"{event.type}",{event.time!r},{event.attempt},{data}]'
+            text += f",[{number}{log_tail(event)}"
     return text
+
+
+def log_tail(event: Event) -> str:
+    """An entry of a log, from behind its number on."""
+    return f',"{event.type}",{event.time!r},{event.attempt},{to_json(event.data).decode()}]'
 
 
 def log_of(text: str) -> list[Event]:

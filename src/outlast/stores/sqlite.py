@@ -3,6 +3,7 @@
     sqlite.py          the store: each method becomes a call to a thread (this file)
     sqlite_engine.py   the threads: group commit, reads, news of other processes
     sqlite_writes.py   what writes to the tables
+    sqlite_claims.py, sqlite_completions.py   what most claims and ends are: one statement for many jobs
     sqlite_many.py     one statement for many rows
     sqlite_reads.py    what reads them
     rows.py            records to rows and back; sheet.py: the rows of one call

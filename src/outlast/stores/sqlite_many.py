@@ -27,9 +27,11 @@ class Many:
         self.statements = [(size, statement.format(rows=",".join([row] * size))) for size in SIZES]
         """From that for the most rows to that for one."""
 
-    def run(self, execute: Callable[..., Any], rows: Sequence[Sequence[Any]]) -> None:
-        done = 0
+    def run(self, execute: Callable[..., Any], rows: Sequence[Sequence[Any]]) -> list[Any]:
+        """Write them; what the statement answers, if it answers."""
+        answers, done = list[Any](), 0
         for size, statement in self.statements:
             while len(rows) - done >= size:
-                execute(statement, list(chain.from_iterable(rows[done : done + size])))
+                answers += execute(statement, list(chain.from_iterable(rows[done : done + size])))
                 done += size
+        return answers

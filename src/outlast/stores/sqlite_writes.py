@@ -1,7 +1,7 @@
 """What writes to the tables of SQLite. Every method runs inside a transaction of the writer (sqlite_engine.py)."""
 
 import secrets
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from heapq import merge
 from itertools import islice
 from typing import Any, Literal
@@ -16,10 +16,9 @@ from outlast.stores import rows
 from outlast.stores.base import ANY, IDEMPOTENCY, Claimed, Clock, Head, Lease, News, Owner, Record
 from outlast.stores.rows import Stored
 from outlast.stores.sheet import Sheet, Table
+from outlast.stores.sqlite_claims import LOGGED, claimed
+from outlast.stores.sqlite_completions import completed
 from outlast.stores.sqlite_many import Many
-
-LOGGED = 4096
-"""Characters of a job's log that its row may hold; a claim moves what is longer to the table of events."""
 
 WHOLE_BY_ID = f"select {', '.join(rows.WHOLE)} from whole where id = ?"
 WHOLE_BY_KEY = f"select {', '.join(rows.WHOLE)} from whole where idempotency_key = ? and owner is ? and created_at > ?"
@@ -225,11 +224,21 @@ class Writes:
     # -- moves, wishes, appends -------------------------------------------------------------------------------------
 
     def apply(self, changes: Sequence[Change]) -> list[Job[Any] | None]:
-        ids = rows.dumps(list({change.id for change in changes}))
-        found = {row[_ID]: Stored(row) for row in self._do(STORED, (ids,))}
-        answers = [self._apply(found, change) for change in changes]
+        done = self._complete(changes)
+        rest = {change.id for change in changes} - done
+        found = {row[_ID]: Stored(row) for row in self._do(STORED, (rows.dumps(list(rest)),))} if rest else {}
+        answers = [None if change.id in done else self._apply(found, change) for change in changes]
         self._flush()
         return answers
+
+    def _complete(self, changes: Sequence[Change]) -> Set[str]:
+        """Write what is plain of these; the ids of its jobs."""
+        done = completed(self._do, changes)
+        for change in changes:
+            if change.id in done:
+                self._sheet.resulted(done[change.id], change.set["result_json"])
+                self._tell(change.id, ready=False)
+        return done.keys()
 
     def _apply(self, found: Mapping[str, Stored], change: Change) -> Job[Any] | None:
         stored = found.get(change.id)
@@ -255,11 +264,12 @@ class Writes:
     def claim(self, n: int, types: Collection[str], worker: str, ids: Sequence[str] | None, ttl: float) -> Claimed:
         now = self._now()
         chosen = [place for _, _, place in islice(self.ready(types, ids), n)]
-        found = {row[_N]: row for row in self._do(WHOLE_BY_NS, (rows.dumps(chosen),))}
-        jobs = [self._claim(found[place], worker, now + ttl, now) for place in chosen]
-        self._flush()
+        plain = claimed(self._do, chosen, worker, now + ttl, now)
+        jobs = {n: rows.job_of(row) for n, row in plain.items()}
+        jobs |= self._claim_each([n for n in chosen if n not in plain], worker, now + ttl, now)
+        self._ids.update(job.id for job in jobs.values())
         self._tags.forget()
-        return Claimed([job for job in jobs if job.status is Status.PROCESSING], self.next_at())
+        return Claimed([jobs[n] for n in chosen if jobs[n].status is Status.PROCESSING], self.next_at())
 
     def ready(self, types: Collection[str], ids: Sequence[str] | None) -> Iterator[tuple[int, int, int]]:
         """(rank, tag, n) of the claimable jobs, in the order of claims."""
@@ -267,11 +277,17 @@ class Writes:
             return iter(self._do(READY_OF_IDS, (rows.dumps(list(ids)), rows.dumps(list(types)))))
         return merge(*(self._do(READY, (type,)) for type in set(types)))
 
+    def _claim_each(self, ns: Sequence[int], worker: str, until: float, now: float) -> dict[int, Job[Any]]:
+        """Claim these, whatever they are; a wish ends them instead."""
+        found = self._do(WHOLE_BY_NS, (rows.dumps(ns),)).fetchall() if ns else ()
+        jobs = {row[_N]: self._claim(row, worker, until, now) for row in found}
+        self._flush()
+        return jobs
+
     def _claim(self, row: rows.Values, worker: str, until: float, now: float) -> Job[Any]:
         job, n = rows.job_of(row), row[_N]
         if row[_LOGGED] > LOGGED:
             self._move_log(n)
-        self._ids.add(job.id)
         change = lifecycle.claim(job, secrets.token_hex(16), worker, until, now)
         return self._sheet.claimed(n, job, change, appended=bool(row[_APPENDED]))
 

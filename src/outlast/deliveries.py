@@ -70,8 +70,8 @@ class Delivery:
         failed = self.failed + 1
         if answer.outcome in FINAL or failed > len(PAUSES):
             return replace(self, status="given_up", due=None, failed=failed, tries=tries)
-        pause = max(PAUSES[failed - 1], min(answer.retry_after or 0.0, LONGEST_PAUSE))
-        due = now + pause * (1 + JITTER * (2 * chance - 1))
+        pause = PAUSES[failed - 1] * (1 + JITTER * (2 * chance - 1))
+        due = now + max(pause, min(answer.retry_after or 0.0, LONGEST_PAUSE))
         return replace(self, due=due, failed=failed, tries=tries)
 
     def again(self, now: float) -> "Delivery":

@@ -27,6 +27,7 @@ from outlast import (
 )
 from outlast.deliveries import PAUSES, Delivery
 from outlast.lifecycle import HEAD_START, owes
+from outlast.posting import Answer
 from outlast.signing import owner_secret
 from outlast.stores import open_store
 from outlast.testing import FakeClock, using
@@ -354,6 +355,13 @@ async def test_a_receiver_that_asks_for_time_gets_it_up_to_a_day(
     await run(app)
     due = (await the_delivery(app, job)).due
     assert due is not None and due - clock.now() == pytest.approx(pause, rel=0.1)
+
+
+@pytest.mark.parametrize("chance", [0.0, 0.5, 0.999])
+def test_by_no_chance_is_it_called_before_the_time_that_it_asked_for(chance: float) -> None:
+    delivery = Delivery(id="evt_1", number=0, url="https://receiver.test", event="job.completed")
+    tried = delivery.tried(Answer("rejected", retry_after=3600.0), 1000.0, chance)
+    assert tried.due == 4600.0
 
 
 async def test_each_delivery_of_a_job_has_a_schedule_of_its_own(url: str, clock: FakeClock, receiver: Receiver) -> None:

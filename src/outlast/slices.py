@@ -8,7 +8,7 @@ a call names a job ─▶ what is due of it is moved ─▶ a claim of this job 
 import asyncio
 import secrets
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
@@ -93,12 +93,12 @@ class Slices:
             if self._store.now() >= until:
                 # A claim would cost an attempt; a job that is left unclaimed is found by a sweep.
                 return False
-            claimed = await self._store.claim(1, [job.type], self.id, ids=[id], ttl=self._ttl)
-            for job in claimed.jobs:
+            jobs = await self._claim(1, [job.type], [id])
+            for job in jobs:
                 broken = await run(job, until, costs=costs)
                 if broken is not None:
                     raise broken
-        return bool(claimed.jobs)
+        return bool(jobs)
 
     async def run_all(self, at_once: int, begin_by: float, until: float) -> int:
         """Run slices of whatever is claimable, each begun before `begin_by` and over by `until`; answers how many."""
@@ -108,9 +108,9 @@ class Slices:
             try:
                 while self._store.now() < begin_by:
                     free = at_once - len(slices)
-                    claimed = await self._store.claim(free, self._handlers.keys(), self.id, ttl=self._ttl)
-                    slices |= {asyncio.create_task(run(job, until)) for job in claimed.jobs}
-                    ran += len(claimed.jobs)
+                    jobs = await self._claim(free, self._handlers.keys())
+                    slices |= {asyncio.create_task(run(job, until)) for job in jobs}
+                    ran += len(jobs)
                     if not slices:
                         break
                     _, slices = await asyncio.wait(slices, return_when=asyncio.FIRST_COMPLETED)
@@ -136,6 +136,19 @@ class Slices:
             # Whoever was faster may have made it claimable as well, and had nobody called for it.
             await sweep.move([job])
             return await self._found(id)
+
+    async def _claim(self, n: int, types: Collection[str], ids: Sequence[str] | None = None) -> Sequence[Job[Any]]:
+        """Claim jobs. A call that is called off meanwhile is so once it has begun them, and hands them back."""
+        claiming = asyncio.ensure_future(self._store.claim(n, types, self.id, ids=ids, ttl=self._ttl))
+        try:
+            return (await asyncio.shield(claiming)).jobs
+        except asyncio.CancelledError:
+            await asyncio.wait({claiming})
+            task = asyncio.current_task()
+            if task is None or claiming.cancelled() or claiming.exception() or not claiming.result().jobs:
+                raise
+            task.cancel()
+            return claiming.result().jobs
 
     def _put_off(self, job: Job[Any]) -> None:
         """Another call is to come when there may be something to run: the job is due, or its holder may be dead."""
@@ -204,5 +217,5 @@ class Slices:
         self._runtime.observe("worker.failed", worker=self.id, error=error)
 
 
-def _nothing(*_: object) -> None:
-    """Nobody counts slots here."""
+def _nothing() -> None:
+    """A call gives no sign of life."""

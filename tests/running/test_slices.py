@@ -15,7 +15,7 @@ from outlast import Context, JobNotFound, Outlast, Retry, Status, SyncContext
 from outlast.job import Change, Job
 from outlast.opened import Opened
 from outlast.stores import open_store
-from outlast.stores.base import Lease
+from outlast.stores.base import Claimed, Lease
 from outlast.testing import FakeClock
 from outlast.window import RECENT, Window, pauses_by, usual
 from tests.running.conftest import Until
@@ -316,6 +316,36 @@ async def test_a_slice_that_is_called_off_hands_its_job_back(app: Outlast, until
     task = asyncio.create_task(app.run_slice(job, budget=60))
     await until(lambda: _is(app, job, Status.PROCESSING), "the slice runs")
     task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await _is(app, job, Status.QUEUED) and await reasons(app, job) == ["deploy"]
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a job", "all that is due"])
+async def test_one_that_is_called_off_while_it_claims_hands_its_job_back_too(
+    app: Outlast, named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @app.handler
+    async def endless(ctx: Context) -> None:
+        await asyncio.Event().wait()
+
+    job = await endless.submit()
+    store = (await app._runtime()).store
+    claim, committed, answered = store.claim, asyncio.Event(), asyncio.Event()
+
+    async def late(*args: Any, **kwargs: Any) -> Claimed:
+        claimed = await claim(*args, **kwargs)
+        committed.set()
+        await answered.wait()
+        return claimed
+
+    monkeypatch.setattr(store, "claim", late)
+    called = app.run_slice(job, budget=60) if named else app.run_due(budget=60)
+    task: asyncio.Task[Any] = asyncio.create_task(called)
+    await committed.wait()
+    task.cancel()
+    await asyncio.sleep(0)
+    answered.set()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert await _is(app, job, Status.QUEUED) and await reasons(app, job) == ["deploy"]

@@ -17,7 +17,13 @@ class Stirred(Protocol):
 
 
 class Activity:
-    """The steps and waits of one slice; a step runs `with` it."""
+    """The steps and waits of one slice; a step runs `with` it.
+
+    Parameters
+    ----------
+    clock: the store's.
+    stirred: the attempt, which is to look again when a step ends or a wait begins.
+    """
 
     def __init__(self, clock: Clock, stirred: Stirred) -> None:
         self._clock = clock
@@ -26,7 +32,7 @@ class Activity:
         self._ending = False
         self._quiet_since = clock.now()
         self._waits: dict[str, tuple[Waiting, bool]] = {}
-        self._turned: asyncio.Event | None = None
+        self._changed: asyncio.Event | None = None
 
     def __enter__(self) -> None:
         self._running += 1
@@ -56,15 +62,15 @@ class Activity:
         self._waits.pop(key, None)
 
     @property
-    def turned(self) -> asyncio.Event:
+    def changed(self) -> asyncio.Event:
         """Set once others left something on the job, for those who wait to look again."""
-        self._turned = self._turned or asyncio.Event()
-        return self._turned
+        self._changed = self._changed or asyncio.Event()
+        return self._changed
 
-    def turn(self) -> None:
+    def turned(self) -> None:
         """Others left something on the job: all that waits is to look again before anything parks."""
         self._waits.clear()
-        self.turned.set()
+        self.changed.set()
 
     def parking(self, now: float) -> tuple[Waiting | None, float | None]:
         """What the job should park for now, if it should; else when to ask again."""

@@ -193,7 +193,7 @@ class Attempt:
         )
         if self._leave_by is not None:
             context.end_soon()
-        context.begin(self._task)
+        context.begin()
         return context
 
     # -- the guard --------------------------------------------------------------------------------------------------

@@ -375,7 +375,7 @@ class Context:
         return outcome["value"]
 
     async def _signal_or_due(self, step: Step, signal: str) -> Step:
-        self._activity.turned.clear()
+        self._activity.changed.clear()
         taken = await self._recorder.take(signal, step) if signal in self.job.inbox else None
         if taken is not None:
             return taken
@@ -400,8 +400,8 @@ class Context:
     async def _wait(self, step: Step, waiting: Waiting) -> None:
         self._activity.begins(step.key, waiting, alone=id(asyncio.current_task()) == self._main)
         try:
-            await self._store.clock.wait(self._activity.turned, waiting.until)
-            self._activity.turned.clear()
+            await self._store.clock.wait(self._activity.changed, waiting.until)
+            self._activity.changed.clear()
         finally:
             self._activity.ends(step.key)
         if self._no_more_steps:
@@ -422,13 +422,13 @@ class Context:
 
     # -- for the attempt --------------------------------------------------------------------------------------------
 
-    def begin(self, task: "asyncio.Task[None] | None") -> None:
+    def begin(self) -> None:
         """The task that calls this is the handler's own, and sees this Context as the current one."""
         _current.set(self)
         if _frame.get() is not None:
             _frame.set(None)
         # Not the task itself: it holds its variables, and they this, which would be a circle.
-        self._main = id(task)
+        self._main = id(asyncio.current_task())
 
     def end_soon(self) -> None:
         """No step begins any more, and none is tried again."""
@@ -439,7 +439,7 @@ class Context:
 
     def turned(self) -> None:
         """Something was left on the job: whoever waits looks again, and nothing parks before they have."""
-        self._activity.turn()
+        self._activity.turned()
 
     def replayed(self) -> None:
         """The handler has returned: what it did not write again is taken back."""

@@ -26,6 +26,8 @@ from outlast.window import WAYS_OUT
 QUEUED, PROCESSING, WAITING, RETRYING = Status.QUEUED, Status.PROCESSING, Status.WAITING, Status.RETRYING
 COMPLETED, FAILED, CANCELLED = Status.COMPLETED, Status.FAILED, Status.CANCELLED
 
+_COMPLETED = COMPLETED.value  # an Enum's value is looked up in Python each time
+
 INBOX_LIMIT = 100
 
 HEAD_START = 30.0
@@ -200,11 +202,8 @@ def append(
 
 def complete(job: Job[Any], result_json: str, now: float) -> Change:
     """The handler returned; nothing may change this job again."""
-    done = Event(type="job.completed", time=now, attempt=job.attempt, data=_DONE)
+    done = Event(type="job.completed", time=now, attempt=job.attempt, data={"status": _COMPLETED})
     return _move(job, "complete", now, (done,), result_json=result_json, progress=100.0, last_error=None)
-
-
-_DONE: Mapping[str, Any] = {"status": COMPLETED.value}
 
 
 def raised(job: Job[Any], error: JobError, now: float, *, chance: float, after: float | None = None) -> Change:

@@ -43,7 +43,7 @@ TIMED_OUT = "{}"
 
 
 NONE: Set[Any] = frozenset()
-"""Of a job that has no steps yet: shared, for most never have any."""
+"""What most slices have of each kind, shared: none."""
 
 
 class Replay:

@@ -75,10 +75,12 @@ class Worker:
         self._aside: set[asyncio.Task[None]] = set()
         self._left: list[Threads] = []
         self._lock = HostLock(presence.folder(self._store), self.id)
-        self._renewer: Renewer | None = None
         self.ended = asyncio.Event()
         self.stuck = False
         """True once it gave up: no thread can be stopped, so only a new process is rid of those it left behind."""
+
+    _renewer: Renewer
+    """Made as it begins to run, for it belongs to the event loop that runs then."""
 
     async def run(self) -> None:
         """Work until `stop` is called, or in a burst until nothing is left; then hand back and leave."""
@@ -92,10 +94,10 @@ class Worker:
         types = ", ".join(sorted(self._handlers)) or "no type"
         self._runtime.observe("worker.started", worker=self.id, slots=self._slots, types=types)
         try:
-            await self._work(self._renewer)
+            await self._work()
         finally:
             deaf()
-            await self._leave(self._renewer)
+            await self._leave()
             self.ended.set()
 
     def stop(self) -> None:
@@ -103,14 +105,14 @@ class Worker:
         self._stopping = True
         self._wake.set()
 
-    async def _work(self, renewer: Renewer) -> None:
+    async def _work(self) -> None:
         while not self._stopping:
             self._wake.clear()
             try:
                 if self._burst:
                     one = self._runtime
                     await recover(self._store, one.observe, one.hooks, one.courier, one.caller)
-                await self._claim(renewer)
+                await self._claim()
             except Exception as error:
                 # Whatever it is, a worker that gave up would leave its jobs hanging.
                 self._failed(error)
@@ -120,13 +122,13 @@ class Worker:
                 return
             await self._store.clock.wait(self._wake, self._store.now() + POLL * uniform(0.8, 1.2))
 
-    async def _claim(self, renewer: Renewer) -> None:
+    async def _claim(self) -> None:
         n = min(self._free, self._at_once)
         if n <= 0:
             return
         claimed = await self._store.claim(n, self._handlers.keys(), self.id, ttl=self._ttl)
         for job in claimed.jobs:
-            self._begin(job, renewer)
+            self._begin(job)
         if len(claimed.jobs) == n:
             self._wake.set()
         self._sweeper.arm(claimed.next_at)
@@ -136,10 +138,10 @@ class Worker:
         """A slot is free once its handler is done: the next jobs are claimed while its move is on its way."""
         return min(self._slots - len(self._running) + len(self._ending), 2 * self._slots - len(self._running))
 
-    def _begin(self, job: Job[Any], renewer: Renewer) -> None:
+    def _begin(self, job: Job[Any]) -> None:
         attempt = Attempt(job, self._handlers[job.type], self._runtime, self)
         run_for = None if job.timeout is None else job.timeout - job.ran + OVERTIME
-        renewer.hold(attempt, run_for)
+        self._renewer.hold(attempt, run_for)
         self._running[attempt.lease] = attempt
         attempt.begin()
         if self._stopping:
@@ -152,8 +154,7 @@ class Worker:
 
     def over(self, attempt: Attempt) -> None:
         """As `Keeper` has it."""
-        if self._renewer is not None:
-            self._renewer.drop(attempt.lease)
+        self._renewer.drop(attempt.lease)
         del self._running[attempt.lease]
         self._ending.discard(attempt.lease)
         self._wake.set()
@@ -178,7 +179,7 @@ class Worker:
         if news.ready and self._free > 0:
             self._wake.set()
 
-    async def _leave(self, renewer: Renewer) -> None:
+    async def _leave(self) -> None:
         self._stopping = True
         self._runtime.observe("worker.stopping", worker=self.id, running=len(self._running))
         for attempt in list(self._running.values()):
@@ -186,7 +187,7 @@ class Worker:
         while self._running:
             self._wake.clear()
             await self._wake.wait()
-        await renewer.stop()
+        await self._renewer.stop()
         if self._aside:
             await asyncio.wait(self._aside)
         try:

@@ -187,6 +187,20 @@ def test_any_number_of_rows_is_written_in_their_order_by_a_few_statements(count:
     connection.close()
 
 
+async def test_a_log_of_many_moves_leaves_the_row_that_claims_read(path: Path) -> None:
+    async with opened(path) as store:
+        await store.insert([new(store)])
+        for _ in range(100):
+            job = await claim_one(store)
+            await store.apply([lifecycle.hand_back(job, "deploy", store.now())])
+        logged = await store.events(job.id)
+        assert [event.seq for event in logged] == list(range(1, 202))
+    connection = sqlite_file.connect(sqlite_file.place_of(f"sqlite:///{path}"))
+    length: int = connection.execute("select length(log) from job").get
+    assert length <= sqlite_claims.LOGGED + 300
+    connection.close()
+
+
 async def test_several_changes_of_one_job_in_one_call_are_all_written(path: Path) -> None:
     async with opened(path) as store:
         await store.insert([new(store)])

@@ -81,7 +81,7 @@ class Sheet:
             self._put(Table.LIVE, rows.live_row(n, taken))
         return taken
 
-    def resulted(self, n: int, result_json: str) -> None:
+    def result(self, n: int, result_json: str) -> None:
         """The result of a job; with it there is no error any more."""
         self._put(Table.RESULT, (n, result_json))
 
@@ -96,7 +96,7 @@ class Sheet:
         if shown:
             self._put(Table.LIVE, stored.shown())
         if "result_json" in change.set:
-            self.resulted(stored.n, change.set["result_json"])
+            self.result(stored.n, change.set["result_json"])
         elif "last_error" in change.set:
             self._put(Table.ERROR, (stored.n, rows.error_text(change.set["last_error"])))
 

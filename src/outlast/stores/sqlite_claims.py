@@ -1,8 +1,8 @@
 """How the jobs of a SQLite file are claimed.
 
 Nearly all claims are alike, so the engine makes them by itself, in one statement for all jobs of a call: `MOVE` is
-`lifecycle.claim` for a plain job, one that nobody wants cancelled and that has shown nothing yet. What is not plain is
-claimed as lifecycle decides.
+`lifecycle.claim` for a plain job, one that nobody wants cancelled, that has shown nothing yet, and whose log is no
+longer than its row may hold. What is not plain is claimed as lifecycle decides.
 """
 
 import os
@@ -58,7 +58,7 @@ CLAIM = f"""
     returning {", ".join(_ELSEWHERE.get(name, name) for name in rows.WHOLE)}"""
 
 
-def claimed(
+def take_plain(
     execute: Callable[..., Any], ns: Sequence[int], worker: str, until: float, now: float
 ) -> dict[int, rows.Values]:
     """Claim what is plain of these claimable jobs; their whole rows as they are after it, by number."""

@@ -1,4 +1,4 @@
-"""How jobs of a SQLite file complete that have shown nothing: in one statement for all of a call.
+"""How jobs of a SQLite file complete that have shown nothing: in one statement for many.
 
 It checks the guards as it writes, so that no row is read before, and it writes the few columns that a completion
 changes. What it leaves, because a guard no longer holds or because the job has shown something, goes the way of all
@@ -8,7 +8,6 @@ other changes.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from outlast import lifecycle
 from outlast.job import Change, Status
 from outlast.stores import rows
 from outlast.stores.sqlite_many import Many
@@ -28,11 +27,15 @@ COMPLETE = Many(
     8,
 )
 
-_SETS = lifecycle.complete(rows.BLANK.evolve(status=Status.PROCESSING), "null", 0.0).set.keys()
-"""What a completion sets and nothing else does."""
+_SETS = frozenset(
+    "status turn lease lease_until worker tag waiting completed_at next_at"
+    " result_json last_error progress current_step open_steps".split()
+)
+"""The fields of a completion that the statement is for: those that it writes, and those that the result says, or that
+are as they were where nothing was shown. With any other it is not plain."""
 
 
-def completed(execute: Callable[..., Any], changes: Sequence[Change]) -> Mapping[str, int]:
+def complete_plain(execute: Callable[..., Any], changes: Sequence[Change]) -> Mapping[str, int]:
     """Write the plain completions among changes that are each of another job; their numbers by id."""
     plain = [_row(change) for change in changes if _is_plain(change)]
     return dict(COMPLETE.run(execute, plain)) if plain and _are_apart(changes) else {}

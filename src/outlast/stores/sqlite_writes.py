@@ -16,8 +16,8 @@ from outlast.stores import rows
 from outlast.stores.base import ANY, IDEMPOTENCY, Claimed, Clock, Head, Lease, News, Owner, Record
 from outlast.stores.rows import Stored
 from outlast.stores.sheet import Sheet, Table
-from outlast.stores.sqlite_claims import LOGGED, claimed
-from outlast.stores.sqlite_completions import completed
+from outlast.stores.sqlite_claims import LOGGED, take_plain
+from outlast.stores.sqlite_completions import complete_plain
 from outlast.stores.sqlite_many import Many
 
 WHOLE_BY_ID = f"select {', '.join(rows.WHOLE)} from whole where id = ?"
@@ -233,10 +233,10 @@ class Writes:
 
     def _complete(self, changes: Sequence[Change]) -> Set[str]:
         """Write what is plain of these; the ids of its jobs."""
-        done = completed(self._do, changes)
+        done = complete_plain(self._do, changes)
         for change in changes:
             if change.id in done:
-                self._sheet.resulted(done[change.id], change.set["result_json"])
+                self._sheet.result(done[change.id], change.set["result_json"])
                 self._tell(change.id, ready=False)
         return done.keys()
 
@@ -264,7 +264,7 @@ class Writes:
     def claim(self, n: int, types: Collection[str], worker: str, ids: Sequence[str] | None, ttl: float) -> Claimed:
         now = self._now()
         chosen = [place for _, _, place in islice(self.ready(types, ids), n)]
-        plain = claimed(self._do, chosen, worker, now + ttl, now)
+        plain = take_plain(self._do, chosen, worker, now + ttl, now)
         jobs = {n: rows.job_of(row) for n, row in plain.items()}
         jobs |= self._claim_each([n for n in chosen if n not in plain], worker, now + ttl, now)
         self._ids.update(job.id for job in jobs.values())

@@ -16,6 +16,7 @@ from outlast.testing.contract.ground import (
     completed,
     current,
     delayed,
+    error,
     in_threads,
     new_jobs,
     processing,
@@ -105,6 +106,17 @@ class Claims:
     async def test_a_job_that_waited_goes_on_with_its_attempt(self, store: Store) -> None:
         woken = await wrote(store, lifecycle.wake(await waiting(store), store.now()))
         assert (await claimed(store, woken)).attempt == 1
+
+    async def test_a_new_attempt_has_all_its_time_though_slices_of_the_last_one_took_some(
+        self, store: Store, clock: FakeClock
+    ) -> None:
+        job = await processing(store)
+        clock.advance(5)
+        resumed = await claimed(store, await wrote(store, lifecycle.hand_back(job, "deploy", store.now())))
+        assert 4.9 < resumed.ran < 5.1
+        failed = await wrote(store, lifecycle.raised(resumed, error(store), store.now(), chance=0.5, after=0))
+        again = await claimed(store, await wrote(store, lifecycle.ready(failed, store.now())))
+        assert (again.attempt, again.ran) == (2, 0.0)
 
     async def test_a_failed_attempt_and_a_dead_worker_cost_one_each(self, store: Store) -> None:
         job = await claimed(store, await ready_again(store))

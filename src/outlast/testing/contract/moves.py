@@ -120,7 +120,8 @@ class Moves:
         job = await processing(store)
         before = await shot(store, job.id)
         here, absent = _noted(store, job.id), Change(id="job_absent", set={"progress": 1.0})
-        for call in ([here, absent], [absent, here], [absent]):
+        done = lifecycle.complete(job, "1", store.now())
+        for call in ([here, absent], [absent, here], [absent], [done, absent], [absent, done]):
             await raises_not_found(store.apply(call))
             assert await shot(store, job.id) == before
 

@@ -15,7 +15,7 @@ def test_the_calls_of_a_workers_source_are_found() -> None:
         "renew by renewer.Renewer._renew",
         "due by sweep.Sweep.round",
         "purge by sweep.Sweep._purge",
-        "steps by attempt.Attempt._call",
+        "steps by attempt.Attempt._recorded",
         "signals by recorder.Recorder._oldest",
         "drop by presence.leave",
         "put by totals.write",

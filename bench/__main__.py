@@ -168,7 +168,8 @@ class Bench:
         """Hold the results against the last runs; what has fallen is measured once more, for a machine may be busy."""
         before = history.usual(history.read(self._history), small=self._asked.small)
         if not before:
-            print("no run of this size was kept to hold this one against", file=sys.stderr)
+            print("no run of this size was kept to hold this one against: add --record to one", file=sys.stderr)
+            return 1
         more = {name: row.more for name, (_, row) in self._goals().items()}
         names = history.regressions(self._results(), before, more)
         for measurement in self._measurements:

@@ -13,7 +13,7 @@ from typing import Any
 from bench.figures import fallen
 
 KEPT = 20
-"""Runs in the file."""
+"""Runs of each size in the file."""
 
 LAST = 5
 """Runs whose median a new one is held against."""
@@ -31,9 +31,12 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 
 def append(path: Path, run: Mapping[str, Any]) -> None:
-    """Keep a run, and let go of the oldest."""
+    """Keep a run, and let go of the oldest of its size."""
+    runs = [*read(path), run]
+    of_size = [one for one in runs if one["small"] == run["small"]]
+    kept = [one for one in runs if one not in of_size[:-KEPT]]
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps([*read(path), run][-KEPT:], indent=1) + "\n", "utf-8")
+    path.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
 def usual(runs: Sequence[Mapping[str, Any]], *, small: bool) -> dict[str, float]:

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from bench import history
-from bench.__main__ import chosen
+from bench.__main__ import HISTORY, chosen
 from bench.figures import Best, Goal, Row, best, fallen, quantile, result, verdict
 from bench.machine import file_system
 from bench.measured import Tally, milliseconds, pauses
@@ -105,11 +105,22 @@ def test_only_what_has_fallen_is_a_regression() -> None:
     assert history.regressions({"drain.rate": 9.9, "pickup.ms": 0.08}, before, more) == ["pickup.ms"]
 
 
-def test_the_file_of_runs_stays_small(tmp_path: Path) -> None:
+def test_the_file_of_runs_stays_small_and_those_of_one_size_do_not_drive_out_the_others(tmp_path: Path) -> None:
     path = tmp_path / "history" / "sqlite.json"
+    history.append(path, {"number": -1, "small": True})
     for number in range(history.KEPT + 3):
-        history.append(path, {"number": number})
-    assert [run["number"] for run in history.read(path)] == list(range(3, history.KEPT + 3))
+        history.append(path, {"number": number, "small": False})
+    assert [run["number"] for run in history.read(path)] == [-1, *range(3, history.KEPT + 3)]
+
+
+def test_every_goal_of_the_bench_that_ci_runs_has_last_runs_to_be_held_against() -> None:
+    goals = {
+        f"{one.name}.{row.kept or row.number}"
+        for one in SUITES["sqlite"].plan(True)
+        for row in one.rows
+        if row.goal is not None
+    }
+    assert history.usual(history.read(HISTORY / "sqlite.json"), small=True).keys() >= goals
 
 
 # ---- what is measured, and how it is shown ------------------------------------------------------

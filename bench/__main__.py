@@ -140,17 +140,9 @@ class Bench:
     # -- what comes of it -------------------------------------------------------------------------------------------
 
     def _results(self) -> dict[str, float]:
-        values = {name: result(self._samples, measurement, row) for name, (measurement, row) in self._goals().items()}
+        goals = goals_of(self._measurements)
+        values = {name: result(self._samples, measurement, row) for name, (measurement, row) in goals.items()}
         return {name: round(value, 4) for name, value in values.items() if value is not None}
-
-    def _goals(self) -> dict[str, tuple[str, Row]]:
-        """The rows with a goal, under the names by which they are kept."""
-        return {
-            f"{measurement.name}.{row.kept or row.number}": (measurement.name, row)
-            for measurement in self._measurements
-            for row in measurement.rows
-            if row.goal is not None
-        }
 
     def _write_down(self, about: dict[str, str], facts: dict[str, Any]) -> None:
         small: bool = self._asked.small
@@ -170,7 +162,7 @@ class Bench:
         if not before:
             print("no run of this size was kept to hold this one against: add --record to one", file=sys.stderr)
             return 1
-        more = {name: row.more for name, (_, row) in self._goals().items()}
+        more = {name: row.more for name, (_, row) in goals_of(self._measurements).items()}
         names = history.regressions(self._results(), before, more)
         for measurement in self._measurements:
             if any(name.startswith(f"{measurement.name}.") for name in names):
@@ -185,6 +177,16 @@ class Bench:
     def _forget(self, measurement: Measurement) -> None:
         for key in [key for key in self._samples if key[0] == measurement.name]:
             del self._samples[key]
+
+
+def goals_of(measurements: Iterable[Measurement]) -> dict[str, tuple[str, Row]]:
+    """The rows with a goal, with their measurement, under the names by which they are kept."""
+    return {
+        f"{measurement.name}.{row.kept or row.number}": (measurement.name, row)
+        for measurement in measurements
+        for row in measurement.rows
+        if row.goal is not None
+    }
 
 
 if __name__ == "__main__":
